@@ -1,0 +1,1 @@
+"""Text to resources: every value keeps the file, line and column that it came from."""
