@@ -1,0 +1,76 @@
+"""Workloads: programs with an identity, whose sidecars this machine may run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from isthmus.diag import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadPort:
+    """A port of a workload: ``number`` is what services and policies mean by it.
+
+    The program itself listens on ``app_port``: the same number if None and a WorkloadEntry declares it, a free
+    port of the system, told to the program as ``PORT``, if None and a LocalWorkload declares it.
+    """
+
+    name: str
+    number: int
+    app_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A service that a program reaches at a local address, because it knows no HTTP proxy."""
+
+    host: str
+    port: int
+    bind: str
+    """``address:port`` to listen on; port 0 asks the system for one."""
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program that ``up`` starts beside its sidecar."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    working_directory: str
+
+
+class Placement(Enum):
+    """Where a workload runs, and so whether it gets a sidecar here."""
+
+    LOCAL = "local"
+    """On this machine: a loopback address, or started by us."""
+    REMOTE = "remote"
+    """Elsewhere: reached at its address, without a sidecar of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One instance of a program."""
+
+    name: str
+    namespace: str
+    labels: Mapping[str, str]
+    service_account: str
+    address: str
+    ports: tuple[WorkloadPort, ...]
+    placement: Placement
+    origin: Origin
+    command: Command | None = None
+    upstreams: tuple[Upstream, ...] = ()
+    weight: int = 1
+    mutual_tls: bool = True
+    """Whether its proxy takes mutual TLS: always here, label ``security.istio.io/tlsMode: istio`` elsewhere."""
+
+    def port_named(self, name: str) -> WorkloadPort | None:
+        return next((port for port in self.ports if port.name == name), None)
+
+    def port_numbered(self, number: int) -> WorkloadPort | None:
+        return next((port for port in self.ports if port.number == number), None)
