@@ -1,0 +1,45 @@
+"""The kinds, in the order in which they are applied: what is referred to comes before what refers to it."""
+
+from isthmus.kinds import (
+    authorization_policy,
+    config_map,
+    deployment,
+    destination_rule,
+    gateway,
+    local_workload,
+    namespace,
+    peer_authentication,
+    request_authentication,
+    secret,
+    service,
+    service_account,
+    service_entry,
+    virtual_service,
+    workload_entry,
+)
+from isthmus.kinds.shape.kind import AnyKind
+
+KINDS: tuple[AnyKind, ...] = (
+    config_map.KIND,
+    namespace.KIND,
+    service_account.KIND,
+    secret.KIND,
+    service.KIND,
+    service_entry.KIND,
+    workload_entry.KIND,
+    local_workload.KIND,
+    deployment.KIND,
+    destination_rule.KIND,
+    gateway.KIND,
+    virtual_service.KIND,
+    peer_authentication.KIND,
+    request_authentication.KIND,
+    authorization_policy.KIND,
+)
+
+LATER_KINDS: dict[str, tuple[str, ...]] = {
+    "networking.istio.io": ("EnvoyFilter", "ProxyConfig", "Sidecar", "WorkloadGroup"),
+    "telemetry.istio.io": ("Telemetry",),
+    "extensions.istio.io": ("TrafficExtension", "WasmPlugin"),
+}
+"""Kinds that Istio serves and this version does not act on, by API group."""

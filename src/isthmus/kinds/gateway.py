@@ -1,0 +1,283 @@
+"""Gateway: the ports that gateway proxies open, for which hosts, with which TLS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from isthmus.config.decode import Reader, checked, fail, later, list_of, map_of, optional, port, record, required, text
+from isthmus.config.node import Node
+from isthmus.config.resource import Resource
+from isthmus.diag import Code, Place, Report, Severity
+from isthmus.kinds.shape.conversion import converted
+from isthmus.kinds.shape.host import is_ip, wildcard_problem
+from isthmus.kinds.shape.kind import Kind
+from isthmus.kinds.shape.server_tls import SERVER_NOT_OPENED, SERVER_TLS, ServerTlsSpec, server_tls
+from isthmus.kinds.shape.version import NETWORKING
+from isthmus.model.gateway import ClosedServer, Gateway, Server, ServerHost, ServerProtocol, ServerTls
+from isthmus.model.mesh import Deployed, Mesh
+from isthmus.model.selector import labels_match
+from isthmus.model.workload import Workload
+
+CONFLICTING_GATEWAYS = Code(
+    "IST0145",
+    Severity.ERROR,
+    "Conflicting gateways",
+    'host "{host}" on port {port} belongs to {other} on the same proxies already',
+    what="Two servers of the same gateway proxies claim one host on one port.",
+    why="Envoy can give a host to one of them only. The first in order of loading keeps it.",
+    example="two Gateways with the same selector, both with hosts: [shop.example.com] on port 443",
+    fix="Give the host to one Gateway, or the Gateways different selectors or ports.",
+    stops=False,
+)
+PORT_PROTOCOLS = Code(
+    "ISM2112",
+    Severity.ERROR,
+    "One port, two protocols",
+    "port {port} is opened as {theirs} by {other} on the same proxies: this {ours} server is not opened",
+    what="Servers of the same gateway proxies open one port with and without TLS.",
+    why="The first in order of loading decides; a plaintext server must not open a port that another one protects.",
+    example="servers:\n- port: {number: 443, name: a, protocol: HTTPS}\n- port: {number: 443, name: b, protocol: HTTP}",
+    fix="Give them different ports.",
+    stops=False,
+)
+NOTHING_RUNS = Code(
+    "ISM2113",
+    Severity.INFO,
+    "A Deployment that nothing runs here",
+    "nothing runs for this Deployment here: no Gateway, LocalWorkload or WorkloadEntry goes with its pods' labels",
+    what="Isthmus reads a Deployment's pod labels and starts none of its containers.",
+    why="Requests to its Service find no endpoint.",
+    example="kind: Deployment   # without a LocalWorkload of the same labels",
+    fix="Add a LocalWorkload (a command to start) or a WorkloadEntry (a program that runs) with the pods' labels.",
+)
+ONE_PROXY = Code(
+    "ISM2114",
+    Severity.INFO,
+    "One gateway proxy",
+    "{what} has no effect here: one Envoy of Isthmus carries the Gateways that select these pods",
+    what="The Deployment asks for replicas or sidecar injection, and a Gateway selects its pods.",
+    why="On one machine one proxy does the work of all; it is Isthmus that starts it, not the Deployment.",
+    example="kind: Deployment\nspec: {replicas: 3}",
+    fix="Nothing needs to be done: in a cluster the same manifest does what it says.",
+)
+
+_PROTOCOLS = {protocol.name: protocol for protocol in ServerProtocol}
+_HTTP = (ServerProtocol.HTTP, ServerProtocol.HTTP2, ServerProtocol.GRPC)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPort:
+    at: Node
+    number: int
+    protocol: ServerProtocol
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSpec:
+    at: Node
+    port: ServerPort
+    hosts: tuple[str, ...]
+    tls: ServerTlsSpec | None
+    bind: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySpec:
+    at: Node
+    selector: dict[str, str]
+    servers: tuple[ServerSpec, ...]
+
+
+def _protocol(written: str, node: Node, report: Report) -> ServerProtocol:
+    if written.upper() not in _PROTOCOLS:
+        raise fail(report, node, f'"{written}" is not one of {", ".join(_PROTOCOLS)}')
+    return _PROTOCOLS[written.upper()]
+
+
+def _host_problem(written: str) -> str | None:
+    namespace, slash, name = written.rpartition("/")
+    if slash and not namespace:
+        return f'"{written}" names no namespace before the "/"'
+    return wildcard_problem(name)
+
+
+def _server_problem(server: ServerSpec) -> str | None:
+    protocol, tls = server.port.protocol, server.tls
+    if protocol in (ServerProtocol.HTTPS, ServerProtocol.TLS):
+        return f"{protocol.name} needs tls settings" if tls is None else None
+    if tls is not None and (tls.mode is not None or tls.credential_name is not None or tls.cipher_suites):
+        return f"a server of protocol {protocol.name} can have no TLS but httpsRedirect; did you mean protocol HTTPS?"
+    return None
+
+
+def _names_problem(gateway: GatewaySpec) -> str | None:
+    names = [server.port.name for server in gateway.servers]
+    return "two servers have a port of the same name" if len(set(names)) < len(names) else None
+
+
+_SERVER = checked(
+    record(
+        ServerSpec,
+        required(
+            "port",
+            record(
+                ServerPort,
+                required("number", port),
+                required("protocol", converted(text, _protocol), note="HTTP, HTTP2, GRPC and HTTPS are opened"),
+                required("name", text),
+                later("targetPort"),
+            ),
+        ),
+        required("hosts", list_of(checked(text, _host_problem), least=1)),
+        optional("tls", SERVER_TLS),
+        optional("bind", checked(text, lambda value: None if is_ip(value) else f'"{value}" is not an IP address')),
+        later("defaultEndpoint"),
+        later("name"),
+    ),
+    _server_problem,
+)
+_SELECTOR: Reader[dict[str, str]] = checked(
+    map_of(text), lambda labels: None if labels else "at least one label is needed"
+)
+SPEC = checked(
+    record(GatewaySpec, required("selector", _SELECTOR), required("servers", list_of(_SERVER, least=1))),
+    _names_problem,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A server in force, with the selector of its Gateway."""
+
+    gateway: Gateway
+    server: Server
+
+
+def apply(resources: Sequence[Resource[GatewaySpec]], mesh: Mesh, report: Report) -> Mesh:
+    gateways: list[Gateway] = []
+    claims: dict[int, list[_Claim]] = {}
+    for resource in resources:
+        gateway = Gateway(
+            name=resource.name,
+            namespace=resource.namespace,
+            selector=tuple(sorted(resource.spec.selector.items())),
+            servers=(),
+            origin=resource.origin,
+        )
+        servers, closed = [], []
+        for spec in resource.spec.servers:
+            server = _server(spec, resource, mesh, report)
+            if server is None:
+                hosts = tuple(_server_host(host, resource.namespace).name for host in spec.hosts)
+                closed.append(ClosedServer(spec.port.number, hosts))
+                continue
+            on_port = claims.setdefault(server.port, [])
+            server = _unclaimed(spec, _Claim(gateway, server), on_port, mesh, report)
+            if server is not None:
+                servers.append(server)
+                on_port.append(_Claim(gateway, server))
+        gateways.append(replace(gateway, servers=tuple(servers), closed=tuple(closed)))
+    for deployment in mesh.deployments:
+        _tell_of(deployment, gateways, mesh, report)
+    return replace(mesh, gateways=(*mesh.gateways, *gateways))
+
+
+def _server(spec: ServerSpec, resource: Resource[GatewaySpec], mesh: Mesh, report: Report) -> Server | None:
+    number, protocol = spec.port.number, spec.port.protocol
+    if protocol in (ServerProtocol.TLS, ServerProtocol.TCP):
+        reason = f"protocol {protocol.name} is not supported yet"
+        report.add(SERVER_NOT_OPENED, spec.port.at.at("protocol"), port=number, reason=reason)
+        return None
+    tls: ServerTls | None = None
+    if protocol is ServerProtocol.HTTPS:
+        assert spec.tls is not None  # _server_problem has seen to it
+        tls = server_tls(spec.tls, number, resource.namespace, mesh, report)
+        if tls is None:
+            return None
+    return Server(
+        port=number,
+        port_name=spec.port.name,
+        protocol=protocol,
+        hosts=tuple(_server_host(host, resource.namespace) for host in spec.hosts),
+        tls=tls,
+        https_redirect=spec.tls is not None and spec.tls.https_redirect,
+        origin=replace(resource.origin, source=spec.at.source),
+        bind=spec.bind,
+    )
+
+
+def _server_host(written: str, namespace: str) -> ServerHost:
+    where, _, name = written.lower().removesuffix(".").rpartition("/")
+    return ServerHost(name, {"": None, "*": None, ".": namespace}.get(where, where))
+
+
+def _unclaimed(spec: ServerSpec, new: _Claim, earlier: Sequence[_Claim], mesh: Mesh, report: Report) -> Server | None:
+    """``new`` without the hosts that servers before it have on the same port of the same proxies."""
+    rivals = [claim for claim in earlier if _share_proxies(claim.gateway, new.gateway, mesh)]
+    number = new.server.port
+    for rival in rivals:
+        if (rival.server.tls is None) != (new.server.tls is None):
+            theirs, ours = rival.server.protocol.name, new.server.protocol.name
+            other = rival.gateway.origin.ref
+            report.add(PORT_PROTOCOLS, spec.port.at, port=number, theirs=theirs, ours=ours, other=other)
+            return None
+        if rival.server.bind != new.server.bind:
+            theirs = rival.server.bind or "its default address"
+            reason = f"{rival.gateway.origin.ref} opens the port at {theirs} on the same proxies: one port, one address"
+            report.add(SERVER_NOT_OPENED, spec.at.at("bind"), port=number, reason=reason)
+            return None
+    kept = []
+    for index, host in enumerate(new.server.hosts):
+        rival_claim = next((rival for rival in rivals if _same_host(rival.server, host)), None)
+        if rival_claim is None and host not in kept:
+            kept.append(host)
+        elif rival_claim is not None:
+            other = rival_claim.gateway.origin.ref
+            report.add(CONFLICTING_GATEWAYS, spec.at.at("hosts", index), host=host.name, port=number, other=other)
+    return replace(new.server, hosts=tuple(kept)) if kept else None
+
+
+def _same_host(server: Server, host: ServerHost) -> bool:
+    """With TLS the name alone decides (SNI); without, servers for VirtualServices of different namespaces share it."""
+    for other in server.hosts:
+        apart = server.tls is None and None not in (other.namespace, host.namespace)
+        if other.name == host.name and not (apart and other.namespace != host.namespace):
+            return True
+    return False
+
+
+def _share_proxies(left: Gateway, right: Gateway, mesh: Mesh) -> bool:
+    one, two = dict(left.selector), dict(right.selector)
+    if labels_match(one, two) or labels_match(two, one):
+        return True
+    return any(labels_match(one, pod.labels) and labels_match(two, pod.labels) for pod in mesh.deployments)
+
+
+def _tell_of(deployment: Deployed, gateways: Sequence[Gateway], mesh: Mesh, report: Report) -> None:
+    """What becomes of a Deployment, known once the Gateways and the workloads are."""
+    at = Place(deployment.origin.source, deployment.origin.ref)
+    if any(labels_match(dict(gateway.selector), deployment.labels) for gateway in gateways):
+        if deployment.replicas > 1:
+            report.add(ONE_PROXY, at, what=f"replicas: {deployment.replicas}")
+        if deployment.injected:
+            report.add(ONE_PROXY, at, what="sidecar injection")
+    elif not any(_stands_for(workload, deployment) for workload in mesh.workloads):
+        report.add(NOTHING_RUNS, at)
+
+
+def _stands_for(workload: Workload, deployment: Deployed) -> bool:
+    """Whether a workload may be the Deployment's: it shares a label with the pods and contradicts none."""
+    shared = workload.labels.keys() & deployment.labels.keys()
+    same_labels = bool(shared) and all(workload.labels[key] == deployment.labels[key] for key in shared)
+    return workload.namespace == deployment.namespace and same_labels
+
+
+KIND = Kind(
+    name="Gateway",
+    api_versions=NETWORKING,
+    spec=SPEC,
+    apply=apply,
+    about="What is open at the edge: ports, hosts and TLS of the gateway proxies that the selector matches.",
+)

@@ -1,0 +1,1 @@
+"""What several kinds share: the Kind itself, string matches, selectors, hosts."""

@@ -1,0 +1,351 @@
+"""Istio's MeshConfig, as the ConfigMap ``istio`` carries it. Source: istio/api mesh/v1alpha1/{config,proxy}.proto."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import Enum
+from typing import TypeVar
+
+from isthmus.config.decode import (
+    Field,
+    Reader,
+    boolean,
+    checked,
+    enum_of,
+    fail,
+    integer,
+    later,
+    list_of,
+    map_of,
+    narrows,
+    noted,
+    optional,
+    port,
+    record,
+    required,
+    text,
+)
+from isthmus.config.node import Node
+from isthmus.diag import Report
+from isthmus.kinds.shape.conversion import converted
+from isthmus.kinds.shape.duration import positive_duration
+from isthmus.kinds.shape.host import name_problem
+from isthmus.kinds.shape.support import export_to
+from isthmus.model.settings import OutboundPolicy, PathNormalization, RequestBody
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Outbound:
+    at: Node
+    mode: OutboundPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class _Normalization:
+    at: Node
+    normalization: PathNormalization
+
+
+@dataclass(frozen=True, slots=True)
+class _Topology:
+    at: Node
+    num_trusted_proxies: int
+
+
+@dataclass(frozen=True, slots=True)
+class _ProxyConfig:
+    at: Node
+    gateway_topology: _Topology | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    at: Node
+    max_request_bytes: int
+    allow_partial_message: bool
+    pack_as_bytes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcProviderSpec:
+    at: Node
+    service: str
+    port: int
+    timeout: timedelta
+    fail_open: bool
+    clear_route_cache: bool
+    status_on_error: int
+    include_request_body_in_check: RequestBody | None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpProviderSpec:
+    at: Node
+    service: str
+    port: int
+    timeout: timedelta
+    fail_open: bool
+    clear_route_cache: bool
+    status_on_error: int
+    include_request_body_in_check: RequestBody | None
+    path_prefix: str
+    include_headers_in_check: tuple[str, ...]
+    include_request_headers_in_check: tuple[str, ...]
+    include_additional_headers_in_check: dict[str, str]
+    headers_to_upstream_on_allow: tuple[str, ...]
+    headers_to_downstream_on_deny: tuple[str, ...]
+    headers_to_downstream_on_allow: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSpec:
+    at: Node
+    name: str
+    envoy_ext_authz_http: HttpProviderSpec | None
+    envoy_ext_authz_grpc: GrpcProviderSpec | None
+
+
+@dataclass(frozen=True, slots=True)
+class MeshConfig:
+    """What a mesh configuration says; None where it says nothing."""
+
+    at: Node
+    trust_domain: str | None
+    root_namespace: str | None
+    outbound_traffic_policy: _Outbound | None
+    path_normalization: _Normalization | None
+    default_config: _ProxyConfig | None
+    extension_providers: tuple[ProviderSpec, ...]
+
+
+_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def _trust_domain_problem(name: str) -> str | None:
+    """SPIFFE-ID, section 2.1."""
+    return None if _TRUST_DOMAIN.fullmatch(name) else f'"{name}" is not a trust domain (a-z, 0-9, ".", "-", "_")'
+
+
+def _namespace_problem(name: str) -> str | None:
+    return None if _NAMESPACE.fullmatch(name) else f'"{name}" is not the name of a namespace'
+
+
+def _service_problem(service: str) -> str | None:
+    namespace, slash, host = service.rpartition("/")
+    return _namespace_problem(namespace) if slash and _namespace_problem(namespace) else name_problem(host)
+
+
+def _status(written: str, node: Node, report: Report) -> int:
+    if not written.isdecimal() or not 200 <= int(written) <= 599:
+        raise fail(report, node, f'"{written}" is not an HTTP status (200 to 599)')
+    return int(written)
+
+
+def _duplicate_names(providers: tuple[ProviderSpec, ...]) -> str | None:
+    names = [provider.name for provider in providers]
+    return "two extension providers have the same name" if len(set(names)) < len(names) else None
+
+
+def _single(values: type[Enum], kind: Callable[..., T], name: str) -> Reader[T]:
+    """A message that holds nothing but an enum."""
+    return record(kind, required(name, enum_of(values)))
+
+
+def _body(pack_as_bytes: Field) -> Reader[RequestBody]:
+    return converted(
+        record(
+            _Body,
+            required(
+                "maxRequestBytes", checked(integer, lambda size: None if size > 0 else "at least 1 byte is needed")
+            ),
+            optional("allowPartialMessage", boolean, False),
+            pack_as_bytes,
+        ),
+        lambda body, node, report: RequestBody(body.max_request_bytes, body.allow_partial_message, body.pack_as_bytes),
+    )
+
+
+def _check(body: Reader[RequestBody]) -> tuple[Field, ...]:
+    """The fields of both sorts of provider."""
+    return (
+        required("service", checked(text, _service_problem)),
+        required("port", port),
+        optional("timeout", positive_duration, timedelta(seconds=600)),
+        optional("failOpen", boolean, False),
+        optional("clearRouteCache", boolean, False),
+        optional("statusOnError", converted(text, _status), 403),
+        optional("includeRequestBodyInCheck", body),
+    )
+
+
+_NAMES = list_of(text)
+_HTTP_PROVIDER = record(
+    HttpProviderSpec,
+    *_check(_body(noted("packAsBytes", "over HTTP the body is sent as it is"))),
+    optional("pathPrefix", text, ""),
+    optional("includeHeadersInCheck", _NAMES, (), note="deprecated by Istio: includeRequestHeadersInCheck"),
+    optional("includeRequestHeadersInCheck", _NAMES, ()),
+    optional("includeAdditionalHeadersInCheck", map_of(text), {}),
+    optional("headersToUpstreamOnAllow", _NAMES, ()),
+    optional("headersToDownstreamOnDeny", _NAMES, ()),
+    optional("headersToDownstreamOnAllow", _NAMES, ()),
+)
+_GRPC_PROVIDER = record(GrpcProviderSpec, *_check(_body(optional("packAsBytes", boolean, False))))
+_OTHER_PROVIDERS = (
+    "zipkin",
+    "lightstep",
+    "datadog",
+    "stackdriver",
+    "opencensus",
+    "skywalking",
+    "opentelemetry",
+    "prometheus",
+    "envoyFileAccessLog",
+    "envoyHttpAls",
+    "envoyTcpAls",
+    "envoyOtelAls",
+    "sds",
+)
+_PROVIDER = record(
+    ProviderSpec,
+    required("name", text),
+    optional("envoyExtAuthzHttp", _HTTP_PROVIDER),
+    optional("envoyExtAuthzGrpc", _GRPC_PROVIDER),
+    *map(later, _OTHER_PROVIDERS),
+)
+_PROXY_FIELDS = (
+    "availabilityZone",
+    "binaryPath",
+    "caCertificatesPem",
+    "concurrency",
+    "configPath",
+    "connectionSettings",
+    "controlPlaneAuthPolicy",
+    "customConfigFile",
+    "discoveryAddress",
+    "discoveryRefreshDelay",
+    "drainDuration",
+    "envoyAccessLogService",
+    "envoyMetricsService",
+    "envoyMetricsServiceAddress",
+    "extraStatTags",
+    "fileFlushInterval",
+    "fileFlushMinSizeKb",
+    "holdApplicationUntilProxyStarts",
+    "image",
+    "interceptionMode",
+    "meshId",
+    "parentShutdownDuration",
+    "privateKeyProvider",
+    "proxyAdminPort",
+    "proxyBootstrapTemplatePath",
+    "proxyHeaders",
+    "proxyMetadata",
+    "proxyStatsMatcher",
+    "readinessProbe",
+    "runtimeValues",
+    "sds",
+    "serviceCluster",
+    "statNameLength",
+    "statsdUdpAddress",
+    "statsEvictionInterval",
+    "statusPort",
+    "terminationDrainDuration",
+    "tracing",
+    "tracingServiceName",
+    "zipkinAddress",
+)
+_TOPOLOGY = record(
+    _Topology,
+    optional("numTrustedProxies", checked(integer, lambda hops: "hops are not negative" if hops < 0 else None), 0),
+    later("forwardClientCertDetails"),
+    later("proxyProtocol"),
+)
+_MESH_FIELDS = (
+    "accessLogEncoding",
+    "accessLogFile",
+    "accessLogFormat",
+    "ca",
+    "caCertificates",
+    "certificates",
+    "configSources",
+    "connectTimeout",
+    "defaultHttpRetryPolicy",
+    "defaultProviders",
+    "disableEnvoyListenerLog",
+    "discoverySelectors",
+    "dnsRefreshRate",
+    "enableAutoMtls",
+    "enableEnvoyAccessLogService",
+    "enablePrometheusMerge",
+    "enableTracing",
+    "h2UpgradePolicy",
+    "hboneListenPort",
+    "inboundClusterStatName",
+    "inboundTrafficPolicy",
+    "ingressClass",
+    "ingressControllerMode",
+    "ingressSelector",
+    "ingressService",
+    "localityLbSetting",
+    "outboundClusterStatName",
+    "protocolDetectionTimeout",
+    "proxyHttpPort",
+    "proxyInboundListenPort",
+    "proxyListenPort",
+    "serviceScopeConfigs",
+    "serviceSettings",
+    "tcpKeepalive",
+    "thriftConfig",
+    "trustDomainAliases",
+    "verifyCertificateAtClient",
+)
+_NORMALIZATIONS: Reader[PathNormalization] = enum_of(PathNormalization, {"DEFAULT": PathNormalization.BASE})
+MESH_CONFIG: Reader[MeshConfig] = record(
+    MeshConfig,
+    optional("trustDomain", checked(text, _trust_domain_problem)),
+    optional("rootNamespace", checked(text, _namespace_problem)),
+    optional("outboundTrafficPolicy", _single(OutboundPolicy, _Outbound, "mode")),
+    optional("pathNormalization", record(_Normalization, required("normalization", _NORMALIZATIONS))),
+    optional(
+        "defaultConfig",
+        record(_ProxyConfig, optional("gatewayTopology", _TOPOLOGY), *map(later, _PROXY_FIELDS)),
+    ),
+    optional("extensionProviders", checked(list_of(_PROVIDER), _duplicate_names), ()),
+    export_to("defaultServiceExportTo"),
+    export_to("defaultVirtualServiceExportTo"),
+    export_to("defaultDestinationRuleExportTo"),
+    narrows("meshMTLS"),
+    narrows("tlsDefaults"),
+    *map(later, _MESH_FIELDS),
+)
+
+
+def camel_case(node: Node) -> Node:
+    """``node`` with its fields named as JSON names them: protobuf takes ``trust_domain`` for ``trustDomain``."""
+    if node.is_sequence:
+        return replace(node, value=tuple(map(camel_case, node.items)))
+    if not node.is_mapping:
+        return node
+    names = {name: _camel(name) for name in node.mapping}
+    return replace(
+        node,
+        value={
+            names[name]: below if names[name] in _FREE_KEYS else camel_case(below)
+            for name, below in node.mapping.items()
+        },
+        keys={names.get(name, name): source for name, source in node.keys.items()},
+    )
+
+
+_FREE_KEYS = frozenset({"includeAdditionalHeadersInCheck", "proxyMetadata", "runtimeValues"})
+
+
+def _camel(name: str) -> str:
+    return re.sub(r"_([a-z0-9])", lambda found: found[1].upper(), name)

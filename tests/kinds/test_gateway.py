@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import pytest
+from credential import pair, secret
+from traffic_manifest import Compiled, compiled, core, networking
+
+from isthmus.model.gateway import Gateway, ServerHost, ServerProtocol, ServerTlsMode, TlsVersion, narrower_host
+
+CERT, KEY = pair("edge")
+TLS_SECRET = secret("edge-tls", tls_crt=CERT, tls_key=KEY)
+
+
+def server(port: int = 80, protocol: str = "HTTP", hosts: str = '["*.example.com"]', more: str = "") -> str:
+    return f"- port: {{number: {port}, name: p{port}, protocol: {protocol}}}\n  hosts: {hosts}\n" + more
+
+
+def https(tls: str, hosts: str = '["shop.example.com"]') -> str:
+    """The ``tls`` field's value begins at 9:10."""
+    return f"- port: {{number: 443, name: https, protocol: HTTPS}}\n  hosts: {hosts}\n  tls: {tls}"
+
+
+def text(servers: str, **options: str) -> str:
+    indented = "\n".join(f"  {line}" for line in servers.strip("\n").splitlines())
+    selector = options.pop("selector", "{app: edge}")
+    head = networking("Gateway", f"selector: {selector}\nservers:", **options)
+    return head + indented + "\n"
+
+
+def only(done: Compiled) -> Gateway:
+    (found,) = done.mesh.gateways
+    return found
+
+
+def test_a_plain_server() -> None:
+    done = compiled(text(server(8080, "http", '["Shop.example.com", "other/*", "./a.example.com", "*/b.example.com"]')))
+    assert done.found == []
+    gateway = only(done)
+    assert (gateway.key, gateway.selector) == ("shop/web", (("app", "edge"),))
+    (opened,) = gateway.servers
+    assert (opened.port, opened.port_name, opened.protocol) == (8080, "p8080", ServerProtocol.HTTP)
+    assert opened.hosts == (
+        ServerHost("shop.example.com"),
+        ServerHost("*", "other"),
+        ServerHost("a.example.com", "shop"),
+        ServerHost("b.example.com"),
+    )
+    assert opened.tls is None
+    assert not opened.https_redirect
+    assert str(opened.origin.source) == "<stdin>:7:5"
+
+
+def test_https_redirect_and_bind() -> None:
+    done = compiled(text(server(more="  tls: {httpsRedirect: true}\n  bind: 127.0.0.1")))
+    assert done.found == []
+    (opened,) = only(done).servers
+    assert opened.https_redirect
+    assert opened.bind == "127.0.0.1"
+    assert opened.tls is None
+
+
+def test_one_port_has_one_address() -> None:
+    """Or the second server would be open where its manifest does not say."""
+    first = server(more="  bind: 127.0.0.2\n", hosts="[a.example.com]")
+    second = server(more="  bind: 127.0.0.3", hosts="[b.example.com]").replace("p80", "other")
+    done = compiled(text(first + second))
+    assert done.found == ["12:11 error ISM2111"]
+    assert "Gateway/shop/web opens the port at 127.0.0.2" in done.messages
+    assert [opened.bind for opened in only(done).servers] == ["127.0.0.2"]
+
+
+def test_simple_tls_with_its_secret() -> None:
+    tls = "{mode: SIMPLE, credentialName: edge-tls, minProtocolVersion: TLSV1_3, cipherSuites: [AES128-GCM-SHA256]}"
+    done = compiled(text(https(tls)), TLS_SECRET)
+    assert done.found == []
+    found = only(done).servers[0].tls
+    assert found is not None
+    assert (found.mode, found.credential, found.ca_credential) == (ServerTlsMode.SIMPLE, "edge-tls", None)
+    assert (found.minimum_version, found.maximum_version) == (TlsVersion.TLSV1_3, TlsVersion.TLSV1_3)
+    assert found.cipher_suites == ("AES128-GCM-SHA256",)
+
+
+def test_a_missing_secret_is_warned_about_and_the_server_stays() -> None:
+    done = compiled(text(https("{mode: SIMPLE, credentialName: edge-tls}")), TLS_SECRET.replace("shop", "other"))
+    assert done.found == ["9:41 warning ISM2110"]
+    assert only(done).servers
+
+
+@pytest.mark.parametrize(
+    ("secrets", "ca"),
+    [
+        ([secret("edge-tls", tls_crt=CERT, tls_key=KEY, ca_crt=CERT)], "edge-tls"),
+        ([secret("edge-tls", kind="Opaque", cert=CERT, key=KEY, cacert=CERT)], "edge-tls"),
+        ([TLS_SECRET, secret("edge-tls-cacert", kind="Opaque", cacert=CERT)], "edge-tls-cacert"),
+    ],
+)
+def test_mutual_tls_finds_the_clients_ca(secrets: list[str], ca: str) -> None:
+    done = compiled(text(https("{mode: MUTUAL, credentialName: edge-tls}")), *secrets)
+    assert done.found == []
+    tls = only(done).servers[0].tls
+    assert tls is not None
+    assert (tls.mode, tls.ca_credential) == (ServerTlsMode.MUTUAL, ca)
+
+
+@pytest.mark.parametrize("secrets", [[TLS_SECRET], [TLS_SECRET, secret("edge-tls-cacert", kind="Opaque", x=CERT)]])
+def test_mutual_tls_without_a_ca_is_not_opened(secrets: list[str]) -> None:
+    done = compiled(text(https("{mode: MUTUAL, credentialName: edge-tls}")), *secrets)
+    assert done.found == ["9:41 error ISM2111"]
+    assert not only(done).servers
+
+
+def test_mutual_tls_without_any_secret_gets_no_development_ca() -> None:
+    done = compiled(text(https("{mode: MUTUAL, credentialName: edge-tls}")))
+    assert done.found == ["9:41 error ISM2111", "9:41 warning ISM2110"]
+    assert not only(done).servers
+
+
+@pytest.mark.parametrize(
+    ("tls", "at"),
+    [
+        ("{mode: PASSTHROUGH}", "9:17"),
+        ("{mode: ISTIO_MUTUAL}", "9:17"),
+        ("{mode: OPTIONAL_MUTUAL, credentialName: edge-tls}", "9:17"),
+        ("{mode: AUTO_PASSTHROUGH}", "9:17"),
+        ("{credentialName: edge-tls}", "9:10"),
+        ("{mode: SIMPLE}", "9:10"),
+    ],
+)
+def test_a_mode_that_is_not_supported_opens_nothing(tls: str, at: str) -> None:
+    done = compiled(text(https(tls)), TLS_SECRET)
+    assert done.found == [f"{at} error ISM2111"]
+    assert not only(done).servers
+
+
+@pytest.mark.parametrize("protocol", ["TCP", "TLS"])
+def test_a_protocol_that_is_not_supported_opens_nothing(protocol: str) -> None:
+    tls = "  tls: {mode: SIMPLE, credentialName: edge-tls}" if protocol == "TLS" else ""
+    done = compiled(text(server(9000, protocol, more=tls)), TLS_SECRET)
+    assert done.found == ["7:49 error ISM2111"]
+    assert not only(done).servers
+
+
+def test_a_secret_without_a_certificate_opens_nothing() -> None:
+    done = compiled(text(https("{mode: SIMPLE, credentialName: edge-tls}")), secret("edge-tls", kind="Opaque", x=b"y"))
+    assert done.found == ["9:41 error IST0161"]
+    assert not only(done).servers
+
+
+@pytest.mark.parametrize(
+    ("servers", "found"),
+    [
+        (server(protocol="HTPP"), "7:45 error ISM1106"),
+        (server(protocol="HTTPS"), "7:5 error ISM1106"),
+        (server(hosts="[]"), "8:12 error ISM1106"),
+        (server(hosts='["a.*.com"]'), "8:13 error ISM1106"),
+        (server(hosts='["/a.com"]'), "8:13 error ISM1106"),
+        (server(more="  tls: {mode: SIMPLE, credentialName: x}"), "7:5 error ISM1106"),
+        (server(more="  bind: edge"), "9:11 error ISM1106"),
+        (server(80) + server(80), "5:3 error ISM1106"),
+        (https("{mode: SIMPLE, credentialName: other/x}"), "9:41 error ISM1106"),
+        (https("{mode: SIMPLE, credentialName: x, minProtocolVersion: TLSV1_1}"), "9:64 error ISM1106"),
+        (https("{mode: SIMPLE, credentialName: x, cipherSuites: [DES-CBC3-SHA]}"), "9:59 error ISM1106"),
+        (
+            https("{mode: SIMPLE, credentialName: x, minProtocolVersion: TLSV1_3, maxProtocolVersion: TLSV1_2}"),
+            "9:10 error ISM1106",
+        ),
+        (https("{mode: SIMPLE, credentialName: x, subjectAltNames: [a]}"), "9:44 error ISM1105"),
+        (https("{mode: SIMPLE, credentialName: x, caCrl: a}"), "9:44 error ISM1105"),
+        (https("{mode: SIMPLE, serverCertificate: /a}"), "9:44 error ISM2101"),
+        (https("{mode: SIMPEL}"), "9:17 error ISM1106"),
+    ],
+)
+def test_a_gateway_that_cannot_be_read_is_left_out(servers: str, found: str) -> None:
+    done = compiled(text(servers))
+    assert done.found == [found]
+    assert not done.mesh.gateways
+
+
+def test_a_gateway_needs_a_selector() -> None:
+    assert compiled(text(server(), selector="{}")).found == ["5:13 error ISM1106"]
+
+
+def test_two_gateways_claim_one_host() -> None:
+    done = compiled(
+        text(server(hosts='["a.example.com", "b.example.com"]'), name="second"),
+        text(server(hosts='["b.example.com"]'), name="third"),
+    )
+    assert done.found == ["17:13 error IST0145"]
+    assert "belongs to Gateway/shop/second" in done.messages
+    assert [len(gateway.servers) for gateway in done.mesh.gateways] == [1, 0]
+
+
+def test_servers_of_different_proxies_ports_or_namespaces_do_not_conflict() -> None:
+    one = '["shop/a.example.com"]'
+    done = compiled(
+        text(server(hosts=one), name="one"),
+        text(server(hosts=one), name="other-proxies", selector="{app: inner}"),
+        text(server(8080, hosts=one), name="other-port"),
+        text(server(hosts='["other/a.example.com"]'), name="other-virtual-services"),
+    )
+    assert done.found == []
+    assert all(gateway.servers for gateway in done.mesh.gateways)
+
+
+def test_with_tls_a_name_belongs_to_one_server_whatever_the_namespace() -> None:
+    tls = "{mode: SIMPLE, credentialName: edge-tls}"
+    done = compiled(
+        text(https(tls, '["shop/a.example.com"]'), name="one"),
+        text(https(tls, '["other/a.example.com"]'), name="two"),
+        TLS_SECRET,
+    )
+    assert done.found == ["18:13 error IST0145"]
+
+
+def test_a_pod_that_both_selectors_match_carries_both() -> None:
+    pod = core(
+        "Deployment",
+        "spec: {template: {metadata: {labels: {app: edge, tier: front}}}}",
+        version="apps/v1",
+    )
+    first, second = text(server(), name="one"), text(server(), name="two", selector="{tier: front}")
+    assert compiled(first, second).found == []
+    assert compiled(first, second, pod).found == ["17:13 error IST0145"]
+
+
+def test_a_plaintext_server_on_a_port_with_tls_is_not_opened() -> None:
+    done = compiled(
+        text(https("{mode: SIMPLE, credentialName: edge-tls}")), text(server(443), name="plain"), TLS_SECRET
+    )
+    assert done.found == ["17:11 error ISM2112"]
+    assert [len(gateway.servers) for gateway in done.mesh.gateways] == [1, 0]
+
+
+def test_what_becomes_of_a_deployment() -> None:
+    annotations = "annotations: {sidecar.istio.io/inject: 'true'}"
+    pod = f"spec: {{replicas: 3, template: {{metadata: {{labels: {{app: LABEL}}, {annotations}}}}}}}"
+    carrier = core("Deployment", pod.replace("LABEL", "edge"), "edge", version="apps/v1")
+    idle = core("Deployment", pod.replace("LABEL", "idle"), "idle", version="apps/v1")
+    busy = core("Deployment", pod.replace("LABEL", "busy"), "busy", version="apps/v1")
+    entry = networking("WorkloadEntry", "address: 127.0.0.1\nlabels: {app: busy, more: label}", "busy")
+    done = compiled(carrier, idle, busy, entry, text(server()))
+    assert done.found == ["1:1 info ISM2114", "1:1 info ISM2114", "6:1 info ISM2113"]
+    assert "replicas: 3" in done.messages
+    assert "sidecar injection" in done.messages
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "common"),
+    [
+        ("*", "a.com", "a.com"),
+        ("a.com", "*", "a.com"),
+        ("*.a.com", "b.a.com", "b.a.com"),
+        ("*.a.com", "*.b.a.com", "*.b.a.com"),
+        ("*.a.com", "a.com", None),
+        ("*.a.com", "xa.com", None),
+        ("a.com", "b.com", None),
+        ("a.com", "a.com", "a.com"),
+    ],
+)
+def test_what_two_hosts_have_in_common(left: str, right: str, common: str | None) -> None:
+    assert narrower_host(left, right) == common
+    assert narrower_host(right, left) == common
