@@ -1,0 +1,108 @@
+"""Tokens: verifies what a request brings, and lets a request without any pass to access control (as Istio does).
+
+Stricter than Istio in one point: a token without ``exp`` is refused, for it could never be taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from isthmus.envoy_api.packages import core_v3, jwt_authn_v3, protobuf, route_v3
+from isthmus.filters.filter import Filter, http_filter
+from isthmus.model.key_set import NO_KEYS
+from isthmus.model.policy import JwtRule
+
+NAME = "envoy.filters.http.jwt_authn"
+PAYLOAD = "payload"
+"""The verified payload's key in the dynamic metadata of :data:`NAME`."""
+FAILURE = "jwt_failure"
+"""Key of the reason of a refusal (``code``, ``message``) in the same metadata."""
+
+_SPACE_DELIMITED = ("scope", "permission")
+_CACHED_TOKENS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class JwtProviderConfig:
+    """One issuer's rule with its keys (a JWK set as JSON). None: no key is known, every token is refused."""
+
+    rule: JwtRule
+    jwks: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JwtAuthn:
+    """All rules that speak of one workload, in any order."""
+
+    rules: tuple[JwtProviderConfig, ...]
+
+
+def reserved_headers(rules: Iterable[JwtRule]) -> tuple[str, ...]:
+    """The headers that only this filter may set; they are stripped before it, where a preflight passes it by."""
+    return tuple(sorted({name for rule in rules for name in rule.output_headers}))
+
+
+def _build(config: JwtAuthn) -> tuple[Any, ...]:
+    by_issuer = sorted(config.rules, key=lambda one: one.rule.issuer)
+    providers = {f"issuer-{index}": _build_provider(one) for index, one in enumerate(by_issuer)}
+    built = jwt_authn_v3.JwtAuthentication(
+        providers=providers,
+        # A preflight carries no token. The headers that a client could smuggle in with it are stripped before.
+        bypass_cors_preflight=True,
+        strip_failure_response=True,
+    )
+    if providers:
+        everywhere = route_v3.RouteMatch(prefix="/")
+        built.rules.append(jwt_authn_v3.RequirementRule(match=everywhere, requires=_requirement(list(providers))))
+    return (http_filter(NAME, built),)
+
+
+def _requirement(names: list[str]) -> Any:
+    """One valid token, or none at all: (P1 or P2 or ... or missing), where missing is asked of each issuer alone.
+
+    Source: istio, pilot/pkg/security/authn/policy_applier.go, convertToEnvoyJwtConfig.
+    """
+    each = [jwt_authn_v3.JwtRequirement(provider_name=name) for name in names]
+    missing = jwt_authn_v3.JwtRequirement(allow_missing=protobuf.Empty())
+    if len(each) == 1:
+        return _any_of(each[0], missing)
+    none = [_any_of(one, missing) for one in each]
+    all_missing = jwt_authn_v3.JwtRequirement(requires_all=jwt_authn_v3.JwtRequirementAndList(requirements=none))
+    return _any_of(*each, all_missing)
+
+
+def _any_of(*requirements: Any) -> Any:
+    return jwt_authn_v3.JwtRequirement(requires_any=jwt_authn_v3.JwtRequirementOrList(requirements=requirements))
+
+
+def _build_provider(one: JwtProviderConfig) -> Any:
+    rule = one.rule
+    normalized = jwt_authn_v3.JwtProvider.NormalizePayload(
+        space_delimited_claims=dict.fromkeys((*_SPACE_DELIMITED, *rule.space_delimited_claims))
+    )
+    return jwt_authn_v3.JwtProvider(
+        issuer=rule.issuer,
+        audiences=rule.audiences,
+        require_expiration=True,
+        local_jwks=core_v3.DataSource(inline_string=one.jwks if one.jwks is not None else NO_KEYS.text),
+        forward=rule.forward_original_token,
+        from_headers=[
+            jwt_authn_v3.JwtHeader(name=header.name, value_prefix=header.prefix) for header in rule.from_headers
+        ],
+        from_params=rule.from_params,
+        from_cookies=rule.from_cookies,
+        forward_payload_header=rule.output_payload_to_header or "",
+        claim_to_headers=[
+            jwt_authn_v3.JwtClaimToHeader(header_name=header, claim_name=claim)
+            for header, claim in rule.output_claim_to_headers
+        ],
+        payload_in_metadata=PAYLOAD,
+        normalize_payload_in_metadata=normalized,
+        failed_status_in_metadata=FAILURE,
+        jwt_cache_config=jwt_authn_v3.JwtCacheConfig(jwt_cache_size=_CACHED_TOKENS),
+    )
+
+
+JWT_AUTHN = Filter(NAME, JwtAuthn, _build, discovered=True)

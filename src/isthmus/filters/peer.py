@@ -1,0 +1,36 @@
+"""The peer's identity, as the handshake left it: the filter state that access control reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from isthmus.envoy_api import any_of
+from isthmus.envoy_api.packages import listener_v3, matcher_v3, network_rbac_v3, rbac_config_v3
+
+PEER_STATE = "isthmus.peer"
+"""The key of the filter state that holds the peer's URI SANs, comma-joined; absent for a plaintext peer."""
+
+AMBIGUOUS_PEER = "isthmus-ambiguous-peer"
+"""The policy that closes such a connection, as its termination details name it."""
+
+_NETWORK_RBAC = "envoy.filters.network.rbac"
+
+
+def peer_principal(match: Any) -> Any:
+    """A Principal: the peer has an identity and it fits ``match`` (a StringMatcher)."""
+    return rbac_config_v3.Principal(filter_state=matcher_v3.FilterStateMatcher(key=PEER_STATE, string_match=match))
+
+
+def build_ambiguous_peer_guard() -> Any:
+    """The network filter that closes a peer with more than one URI SAN, before any answer.
+
+    It stands before every HTTP connection manager and TCP proxy that takes TLS. An X.509-SVID has exactly one URI SAN
+    (SPIFFE X509-SVID, section 2); a peer with two would otherwise slip past every negated identity.
+    """
+    policy = rbac_config_v3.Policy(
+        permissions=[rbac_config_v3.Permission(any=True)],
+        principals=[peer_principal(matcher_v3.StringMatcher(contains=","))],
+    )
+    rules = rbac_config_v3.RBAC(action=rbac_config_v3.RBAC.DENY, policies={AMBIGUOUS_PEER: policy})
+    config = network_rbac_v3.RBAC(rules=rules, stat_prefix="ambiguous_peer.")
+    return listener_v3.Filter(name=_NETWORK_RBAC, typed_config=any_of(config))

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+from isthmus.diag import Origin, Ref, Source
+from isthmus.envoy_api import unpack
+from isthmus.filters.ext_authz import CUSTOM, Custom, CustomProvider, custom_log_fields
+from isthmus.filters.rbac import NamedRule
+from isthmus.model.predicate import TRUE
+from isthmus.model.settings import ExtAuthz, RequestBody
+
+_ORIGIN = Origin(Ref("ConfigMap", "istio-system", "istio"), Source("mesh.yaml", 1, 1))
+_RULE = NamedRule("ns[shop]-policy[login]-rule[0]", TRUE)
+
+
+def _built(provider):
+    mark, ask = CUSTOM.build(Custom((CustomProvider(provider, "authz", (_RULE,)),)))
+    return unpack(mark.typed_config), unpack(ask.typed_config)
+
+
+def test_the_mark_is_a_shadow_and_the_question_depends_on_it():
+    mark, ask = _built(ExtAuthz("login", "authz.shop", 80, grpc=False, origin=_ORIGIN))
+    assert not mark.HasField("rules")
+    assert list(mark.shadow_rules.policies) == [_RULE.name]
+    condition = ask.filter_enabled_metadata
+    assert condition.filter == "envoy.filters.http.rbac"
+    assert condition.path[0].key == f"{mark.shadow_rules_stat_prefix}shadow_engine_result"
+    assert condition.value.string_match.exact == "denied"
+
+
+def test_every_field_of_an_http_provider():
+    _, ask = _built(
+        ExtAuthz(
+            name="login",
+            host="authz.shop",
+            port=8000,
+            grpc=False,
+            origin=_ORIGIN,
+            timeout=timedelta(seconds=2),
+            fail_open=True,
+            clear_route_cache=True,
+            status_on_error=503,
+            path_prefix="/check",
+            include_request_headers=("cookie", "X-*"),
+            include_additional_headers=(("x-static", "1"),),
+            include_body=RequestBody(1024, allow_partial=True, as_bytes=True),
+            headers_to_upstream=("x-user",),
+            headers_to_downstream_on_deny=("*-cookie",),
+            headers_to_downstream_on_allow=("x-seen",),
+        )
+    )
+    http = ask.http_service
+    assert (http.server_uri.uri, http.server_uri.cluster) == ("http://authz.shop:8000", "authz")
+    assert http.server_uri.timeout.ToTimedelta() == timedelta(seconds=2)
+    assert http.path_prefix == "/check"
+    assert [(one.key, one.value) for one in http.authorization_request.headers_to_add] == [("x-static", "1")]
+    assert [one.exact or one.prefix for one in ask.allowed_headers.patterns] == ["cookie", "X-"]
+    assert all(one.ignore_case for one in ask.allowed_headers.patterns)
+    answer = http.authorization_response
+    assert answer.allowed_upstream_headers.patterns[0].exact == "x-user"
+    assert answer.allowed_client_headers.patterns[0].suffix == "-cookie"
+    assert answer.allowed_client_headers_on_success.patterns[0].exact == "x-seen"
+    assert (ask.failure_mode_allow, ask.clear_route_cache, ask.status_on_error.code) == (True, True, 503)
+    body = ask.with_request_body
+    assert (body.max_request_bytes, body.allow_partial_message, body.pack_as_bytes) == (1024, True, True)
+
+
+def test_a_grpc_provider_and_the_defaults():
+    _, ask = _built(ExtAuthz("opa", "opa.shop", 9191, grpc=True, origin=_ORIGIN))
+    assert ask.grpc_service.envoy_grpc.cluster_name == "authz"
+    assert ask.grpc_service.envoy_grpc.authority == "opa.shop"
+    assert ask.grpc_service.timeout.ToTimedelta() == timedelta(seconds=600)
+    assert not ask.failure_mode_allow
+    assert ask.status_on_error.code == 403
+    assert not ask.HasField("with_request_body")
+
+
+def test_each_provider_has_its_own_mark():
+    provider = ExtAuthz("opa", "opa.shop", 9191, grpc=True, origin=_ORIGIN)
+    config = Custom((CustomProvider(provider, "a", (_RULE,)), CustomProvider(provider, "b", (_RULE,))))
+    first, _, second, _ = CUSTOM.build(config)
+    prefixes = [unpack(one.typed_config).shadow_rules_stat_prefix for one in (first, second)]
+    assert len(set(prefixes)) == 2
+    fields = custom_log_fields(config)
+    assert [prefix in field for prefix, field in zip(prefixes, fields.values(), strict=True)] == [True, True]
