@@ -1,0 +1,1 @@
+"""From the Mesh to Envoy's resources, proxy by proxy."""

@@ -1,0 +1,140 @@
+"""The HTTP connection manager, at the edge, before a program and for a program's own calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from typing import Any
+
+from isthmus.envoy_api import any_of, duration
+from isthmus.envoy_api.packages import (
+    core_v3,
+    header_mutation_http_v3,
+    http_connection_manager_v3,
+    listener_v3,
+    mutation_rules_v3,
+    protobuf,
+)
+from isthmus.model.settings import PathNormalization, Settings
+from isthmus.xds.cluster import ads
+
+_HCM = http_connection_manager_v3.HttpConnectionManager
+_KIB = 1024
+
+
+class Side(Enum):
+    """Where a connection manager stands."""
+
+    GATEWAY = "gateway"
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """What one connection manager is told. ``routes`` is a route configuration's name, or the configuration itself."""
+
+    side: Side
+    stat_prefix: str
+    routes: Any
+    filters: tuple[Any, ...]
+    access_log: Any
+    reserved_headers: tuple[str, ...] = ()
+    """Headers that only the inside may set: taken away before anything looks at the request."""
+    local_replies: Any = None
+    longest_connection: timedelta | None = None
+
+
+def build_hcm(http: Http, settings: Settings) -> Any:
+    """The network filter."""
+    edge = http.side is Side.GATEWAY
+    inside = http.side is Side.INBOUND
+    built = _HCM(
+        codec_type=_HCM.AUTO,
+        stat_prefix=http.stat_prefix,
+        http_filters=http.filters,
+        access_log=[http.access_log],
+        use_remote_address=protobuf.BoolValue(value=edge),
+        xff_num_trusted_hops=settings.trusted_proxies if edge else 0,
+        generate_request_id=protobuf.BoolValue(value=True),
+        preserve_external_request_id=inside,
+        common_http_protocol_options=_common_options(http),
+        http2_protocol_options=_http2_options(),
+        stream_idle_timeout=duration(timedelta(minutes=5)) if edge else duration(timedelta()),
+        server_name="isthmus",
+        server_header_transformation=_HCM.OVERWRITE if edge else _HCM.PASS_THROUGH,
+        early_header_mutation_extensions=_strip(http.reserved_headers),
+        forward_client_cert_details=_xfcc_mode(http.side),
+        normalize_path=protobuf.BoolValue(value=settings.path_normalization is not PathNormalization.NONE or edge),
+        merge_slashes=edge
+        or settings.path_normalization in (PathNormalization.MERGE_SLASHES, PathNormalization.DECODE_AND_MERGE_SLASHES),
+        path_with_escaped_slashes_action=_escaped_slashes(http.side, settings),
+        # "shop.example.com." is the same host: neither another virtual host, nor a way around a policy's hosts.
+        strip_trailing_host_dot=True,
+    )
+    if edge:
+        built.request_headers_timeout.CopyFrom(duration(timedelta(seconds=10)))
+    if http.side is not Side.OUTBOUND:
+        built.set_current_client_cert_details.CopyFrom(_xfcc_details(edge))
+    if isinstance(http.routes, str):
+        built.rds.CopyFrom(http_connection_manager_v3.Rds(config_source=ads(), route_config_name=http.routes))
+    else:
+        built.route_config.CopyFrom(http.routes)
+    if http.local_replies is not None:
+        built.local_reply_config.CopyFrom(http.local_replies)
+    return listener_v3.Filter(name="envoy.filters.network.http_connection_manager", typed_config=any_of(built))
+
+
+def _xfcc_mode(side: Side) -> Any:
+    """At the edge nothing comes in and ours goes on; before a program the caller's is added; a program sets none."""
+    return {Side.GATEWAY: _HCM.SANITIZE_SET, Side.INBOUND: _HCM.APPEND_FORWARD, Side.OUTBOUND: _HCM.SANITIZE}[side]
+
+
+def _xfcc_details(edge: bool) -> Any:
+    return _HCM.SetCurrentClientCertDetails(subject=protobuf.BoolValue(value=True), uri=True, dns=True, cert=edge)
+
+
+def _common_options(http: Http) -> Any:
+    edge = http.side is Side.GATEWAY
+    underscore = core_v3.HttpProtocolOptions.HeadersWithUnderscoresAction
+    options = core_v3.HttpProtocolOptions(
+        idle_timeout=duration(timedelta(minutes=5) if edge else timedelta(hours=1)),
+        headers_with_underscores_action=underscore.Value("REJECT_REQUEST" if edge else "ALLOW"),
+        max_headers_count=protobuf.UInt32Value(value=100),
+    )
+    if http.longest_connection is not None:
+        options.max_connection_duration.CopyFrom(duration(http.longest_connection))
+    return options
+
+
+def _http2_options() -> Any:
+    return core_v3.Http2ProtocolOptions(
+        max_concurrent_streams=protobuf.UInt32Value(value=100),
+        initial_stream_window_size=protobuf.UInt32Value(value=64 * _KIB),
+        initial_connection_window_size=protobuf.UInt32Value(value=_KIB * _KIB),
+    )
+
+
+def _escaped_slashes(side: Side, settings: Settings) -> Any:
+    if side is Side.GATEWAY:
+        return _HCM.REJECT_REQUEST
+    if settings.path_normalization is PathNormalization.DECODE_AND_MERGE_SLASHES:
+        return _HCM.UNESCAPE_AND_FORWARD
+    return _HCM.KEEP_UNCHANGED
+
+
+def _strip(headers: Iterable[str]) -> list[Any]:
+    """Runs before routing and before every filter, on CORS preflights too, where jwt_authn lets them through."""
+    # A CGI or WSGI program reads a name with underscores as the one with hyphens.
+    names = {alike for name in headers for alike in (name, name.replace("-", "_"))}
+    mutations = [mutation_rules_v3.HeaderMutation(remove=name) for name in sorted(names)]
+    if not mutations:
+        return []
+    config = header_mutation_http_v3.HeaderMutation(mutations=mutations)
+    return [
+        core_v3.TypedExtensionConfig(
+            name="envoy.http.early_header_mutation.header_mutation", typed_config=any_of(config)
+        )
+    ]

@@ -1,0 +1,214 @@
+"""Which policies speak of a proxy, and the filter configurations they become for one of its ports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from isthmus.diag import Origin
+from isthmus.filters.allow_policies import AllowPolicies
+from isthmus.filters.ext_authz import Custom, CustomProvider, custom_log_fields
+from isthmus.filters.fault import Fault
+from isthmus.filters.jwt_authn import JwtAuthn, JwtProviderConfig, reserved_headers
+from isthmus.filters.rbac import Allow, Audit, Deny, NamedRule, build_network
+from isthmus.filters.router import Router
+from isthmus.model.match import Exact, Regex, Suffix
+from isthmus.model.mesh import Mesh
+from isthmus.model.policy import Action, AuthorizationPolicy, JwtRule
+from isthmus.model.predicate import (
+    FALSE,
+    TRUE,
+    Destination,
+    Host,
+    Leaf,
+    Predicate,
+    bind,
+    needs_http,
+    transform,
+    widen_for_tcp,
+)
+from isthmus.model.proxy import Role
+from isthmus.model.route import Destination as RouteDestination
+from isthmus.model.selector import Scope
+from isthmus.xds.context import Context
+
+
+class Scoped(Protocol):
+    """Any policy that selects proxies."""
+
+    @property
+    def scope(self) -> Scope: ...
+
+
+P = TypeVar("P", bound=Scoped)
+
+
+def selected(context: Context, policies: Iterable[P]) -> Iterator[P]:
+    """The policies that speak of the proxy; those of the root namespace and of its own are united."""
+    namespaces = context.policy_namespaces
+    for policy in policies:
+        if any(policy.scope.selects(namespace, context.proxy.labels) for namespace in namespaces):
+            yield policy
+
+
+def jwt_rules(context: Context) -> tuple[JwtRule, ...]:
+    """The token rules for the proxy, merged and sorted by issuer, as Istio does."""
+    rules = (rule for policy in selected(context, context.mesh.policies.request) for rule in policy.rules)
+    return tuple(sorted(rules, key=lambda rule: rule.issuer))
+
+
+def output_headers(context: Context) -> tuple[str, ...]:
+    """The headers that this proxy's own token rules set."""
+    return reserved_headers(jwt_rules(context))
+
+
+def edge_headers(mesh: Mesh) -> tuple[str, ...]:
+    """Everything that only the inside of the mesh may set."""
+    return reserved_headers(rule for policy in mesh.policies.request for rule in policy.rules)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpPolicy:
+    """The filter configurations of one HTTP port, and the policies that they were made of."""
+
+    filters: dict[type, Any]
+    origins: tuple[Origin, ...]
+
+    @property
+    def log_fields(self) -> Mapping[str, str]:
+        """What the access log can tell of CUSTOM policies."""
+        custom = self.filters.get(Custom)
+        return custom_log_fields(custom) if custom is not None else {}
+
+
+def http_policy(context: Context, at: Destination) -> HttpPolicy:
+    """What the policies make of one port. The usual filters are always there: policies come without a new listener."""
+    policies = tuple(selected(context, context.mesh.policies.authorization))
+    rules = jwt_rules(context)
+    providers, unknown = _custom(context, policies, at)
+    denied = (*_broken(context), *unknown, *_rules(policies, Action.DENY, at))
+    allow = _allow(policies, at)
+    filters: dict[type, Any] = {
+        JwtAuthn: JwtAuthn(tuple(JwtProviderConfig(rule, context.world.keys_of(rule).jwks) for rule in rules)),
+        AllowPolicies: AllowPolicies(tuple(rule.name for rule in allow.rules or ())),
+        Deny: Deny(denied, _rules(policies, Action.DENY, at, dry_run=True)),
+        Allow: allow,
+        Fault: Fault(),
+        Router: Router(suppress_envoy_headers=context.proxy.role is Role.GATEWAY),
+    }
+    if providers:
+        filters[Custom] = Custom(providers)
+    audited = _rules(policies, Action.AUDIT, at)
+    if audited:
+        filters[Audit] = Audit(audited)
+    requests = tuple(policy.origin for policy in selected(context, context.mesh.policies.request))
+    origins = (*(policy.origin for policy in policies), *requests, context.proxy.origin)
+    return HttpPolicy(filters, origins)
+
+
+def tcp_filters(context: Context, at: Destination, stat_prefix: str) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+    """The network filters of one plain TCP port: a rule that needs HTTP allows nothing here, and denies more.
+
+    No provider is asked about a plain connection yet, so what a CUSTOM rule speaks of is denied.
+    """
+    policies = tuple(selected(context, context.mesh.policies.authorization))
+    unasked = (
+        NamedRule(f"{rule.name}-deny-due-to-CUSTOM-on-TCP", rule.predicate, rule.origin)
+        for rule in _rules(policies, Action.CUSTOM, at)
+    )
+    closing = (*unasked, *_rules(policies, Action.DENY, at))
+    denied = (*_broken(context), *(_widened(rule) for rule in closing))
+    allow = _allow(policies, at)
+    allowed = None if allow.rules is None else _answerable(allow.rules)
+    wanted: list[Audit | Deny | Allow] = [
+        Audit(tuple(_widened(rule) for rule in _rules(policies, Action.AUDIT, at))),
+        Deny(denied, tuple(_widened(rule) for rule in _rules(policies, Action.DENY, at, dry_run=True))),
+        Allow(allowed, _answerable(allow.dry_run)),
+    ]
+    filters = tuple(build_network(one, stat_prefix) for one in wanted if _does_something(one))
+    return filters, tuple(rule.name for rule in allowed or ())
+
+
+def _does_something(one: Audit | Deny | Allow) -> bool:
+    match one:
+        case Audit(rules):
+            return bool(rules)
+        case Deny(rules, dry_run):
+            return bool(rules or dry_run)
+        case Allow(rules, dry_run):
+            return rules is not None or bool(dry_run)
+
+
+def _answerable(rules: Iterable[NamedRule]) -> tuple[NamedRule, ...]:
+    """The ALLOW rules that a plain connection can satisfy."""
+    return tuple(rule for rule in rules if not needs_http(rule.predicate))
+
+
+def _widened(rule: NamedRule) -> NamedRule:
+    return NamedRule(rule.name, widen_for_tcp(rule.predicate), rule.origin)
+
+
+def _rules(
+    policies: Iterable[AuthorizationPolicy], action: Action, at: Destination, *, dry_run: bool = False
+) -> tuple[NamedRule, ...]:
+    """The rules of one action that can match at all at this port."""
+    return tuple(
+        rule
+        for policy in policies
+        if policy.action is action and policy.dry_run is dry_run
+        for rule in _bound(policy, at)
+    )
+
+
+def _bound(policy: AuthorizationPolicy, at: Destination) -> Iterator[NamedRule]:
+    for index, rule in enumerate(policy.rules):
+        predicate: Predicate = transform(bind(rule.predicate, at), _whatever_port)
+        if predicate != FALSE:
+            yield NamedRule(policy.rule_name(index), predicate, rule.origin)
+
+
+def _whatever_port(leaf: Leaf) -> Predicate:
+    """A host without a port is that host on whichever port: routes are found so, and ports are published anywhere."""
+    if isinstance(leaf, Host) and isinstance(leaf.match, Exact | Suffix) and ":" not in leaf.match.value:
+        beginning = ".*" if isinstance(leaf.match, Suffix) else ""
+        return Host(Regex(f"(?i){beginning}{re.escape(leaf.match.value)}(:[0-9]+)?"))
+    return leaf
+
+
+def _allow(policies: tuple[AuthorizationPolicy, ...], at: Destination) -> Allow:
+    """Without any ALLOW policy nothing is enforced; with one that cannot match here, nobody is let in."""
+    kinds = {policy.dry_run for policy in policies if policy.action is Action.ALLOW}
+    enforced = _rules(policies, Action.ALLOW, at) if False in kinds else None
+    return Allow(enforced, _rules(policies, Action.ALLOW, at, dry_run=True))
+
+
+def _broken(context: Context) -> Iterator[NamedRule]:
+    for broken in selected(context, context.mesh.policies.broken):
+        ref = broken.origin.ref
+        yield NamedRule(f"ns[{ref.namespace}]-policy[{ref.name}]-broken", TRUE, broken.origin)
+
+
+def _custom(
+    context: Context, policies: tuple[AuthorizationPolicy, ...], at: Destination
+) -> tuple[tuple[CustomProvider, ...], tuple[NamedRule, ...]]:
+    """The CUSTOM rules by provider, and those whose provider nobody knows: these deny, as in Istio."""
+    by_name: dict[str, list[NamedRule]] = {}
+    denied: list[NamedRule] = []
+    for policy in policies:
+        if policy.action is not Action.CUSTOM or policy.dry_run:
+            continue
+        provider = context.mesh.settings.provider(policy.provider or "")
+        for rule in _bound(policy, at):
+            if provider is None:
+                denied.append(NamedRule(f"{rule.name}-deny-due-to-bad-CUSTOM-action", rule.predicate, rule.origin))
+            else:
+                by_name.setdefault(provider.name, []).append(rule)
+    found = []
+    for name, rules in by_name.items():
+        provider = context.mesh.settings.provider(name)
+        assert provider is not None
+        cluster = context.cluster_of(RouteDestination(provider.host, provider.port))
+        found.append(CustomProvider(provider, cluster, tuple(rules)))
+    return tuple(found), tuple(denied)

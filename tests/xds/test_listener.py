@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from isthmus.envoy_api import unpack
+from isthmus.envoy_api.packages import accesslog_v3, core_v3, listener_v3
+from isthmus.model.world import Address
+from isthmus.xds.listener import Chain, build_listener, build_tcp_proxy, peer_filters
+
+HERE = Address("127.0.0.1", 8080)
+FILTER = listener_v3.Filter(name="filter")
+
+
+def built(*chains: Chain, inbound: bool = True) -> Any:
+    return build_listener("listener", HERE, chains, inbound=inbound)
+
+
+def test_no_other_envoy_can_share_the_port() -> None:
+    found = built(Chain("c", (FILTER,)))
+    assert found.HasField("enable_reuse_port")
+    assert not found.enable_reuse_port.value
+    assert found.address.socket_address.port_value == 8080
+    assert found.per_connection_buffer_limit_bytes.value == 32768
+
+
+@pytest.mark.parametrize(("inbound", "direction"), [(True, "INBOUND"), (False, "OUTBOUND")])
+def test_direction(inbound: bool, direction: str) -> None:
+    found = built(Chain("c", ()), inbound=inbound)
+    assert core_v3.TrafficDirection.Name(found.traffic_direction) == direction
+
+
+@pytest.mark.parametrize(
+    ("chain", "inspected"),
+    [
+        (Chain("c", ()), False),
+        (Chain("c", (), transport_protocol="tls"), True),
+        (Chain("c", (), alpn=("istio",)), True),
+        (Chain("c", (), server_names=("a.example.com",)), True),
+    ],
+)
+def test_tls_is_inspected_where_it_decides(chain: Chain, inspected: bool) -> None:
+    found = built(chain)
+    assert bool(found.listener_filters) is inspected
+    assert found.filter_chains[0].HasField("filter_chain_match") is inspected
+
+
+def test_a_chains_match() -> None:
+    socket = core_v3.TransportSocket(name="tls")
+    chain = Chain("c", (FILTER,), socket, "tls", ("istio",), ("a.example.com", "*"))
+    (found,) = built(chain).filter_chains
+    assert list(found.filter_chain_match.server_names) == ["a.example.com"], 'Envoy has no "*": no name means any'
+    assert list(found.filter_chain_match.application_protocols) == ["istio"]
+    assert found.transport_socket == socket
+    assert [one.name for one in found.filters] == ["filter"]
+
+
+def test_the_peer_is_kept_from_the_handshake_and_an_ambiguous_one_closed() -> None:
+    keep, guard = peer_filters()
+    state: Any = unpack(keep.typed_config)
+    (value,) = state.on_downstream_tls_handshake
+    assert value.object_key == "isthmus.peer"
+    assert value.skip_if_empty
+    assert value.format_string.omit_empty_values
+    assert value.format_string.text_format_source.inline_string == "%DOWNSTREAM_PEER_URI_SAN%"
+    assert not state.on_new_connection, "nothing is known before the handshake"
+    assert guard.name == "envoy.filters.network.rbac"
+
+
+def test_bytes_to_a_cluster() -> None:
+    proxy: Any = unpack(build_tcp_proxy("prefix", "cluster", accesslog_v3.AccessLog(name="log")).typed_config)
+    assert (proxy.stat_prefix, proxy.cluster, proxy.access_log[0].name) == ("prefix", "cluster", "log")
