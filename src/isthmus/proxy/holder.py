@@ -1,0 +1,157 @@
+"""The secrets of one proxy: got, kept fresh and served on its own socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from isthmus.errors import CsrRejected, SvidInvalid, Unreachable
+from isthmus.latest import Latest
+from isthmus.proxy.credential import (
+    Certificate,
+    certificate,
+    certificate_secret,
+    renewal,
+    request_for_hosts,
+    request_for_identity,
+    roots_secret,
+)
+from isthmus.proxy.issuer import Issuer
+from isthmus.proxy.keep import BackOff
+from isthmus.proxy.plan import PlannedCredential, PlannedProxy
+from isthmus.proxy.sds import SdsServer
+from isthmus.proxy.sds_stream import Secrets, ServedSecret
+from isthmus.xds.secret import ROOT_CA, SVID
+
+LEAST_TTL = timedelta(seconds=10)
+_LONGEST_SLEEP = timedelta(seconds=15)
+_log = logging.getLogger(__name__)
+_chance = random.SystemRandom()
+T = TypeVar("T")
+
+GetIssuer = Callable[[], Awaitable[Issuer]]
+"""The channel to the control plane, once the node has a certificate for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What one job is for; a job whose wish changed begins anew."""
+
+    identity: str | None
+    credential: PlannedCredential | None
+    ttl: timedelta
+
+
+class Holder:
+    """Keeps the keys of one proxy, in memory alone."""
+
+    def __init__(self, proxy_id: str, socket: Path, issuer: GetIssuer) -> None:
+        self._proxy_id = proxy_id
+        self._issuer = issuer
+        self._secrets = Latest(Secrets())
+        self._server = SdsServer(proxy_id, socket, self._secrets)
+        self._jobs: dict[str, tuple[_Wanted, asyncio.Task[None]]] = {}
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def stop(self) -> None:
+        for name in list(self._jobs):
+            await self._drop(name)
+        await self._server.stop()
+
+    async def follow(self, proxy: PlannedProxy, ttl: timedelta, tasks: asyncio.TaskGroup) -> None:
+        """Get and keep what the plan wants for this proxy, forget the rest. A job raises NotEnrolled alone."""
+        ttl = max(ttl, LEAST_TTL)
+        wanted = {SVID: _Wanted(proxy.identity, None, ttl)}
+        wanted |= {credential.name: _Wanted(None, credential, ttl) for credential in proxy.credentials}
+        planned = frozenset(wanted) | {ROOT_CA}
+        for name in [name for name, (wish, _) in self._jobs.items() if wanted.get(name) != wish]:
+            await self._drop(name)
+        served = {name: secret for name, secret in self._secrets.value.served.items() if name in planned}
+        self._secrets.set(Secrets(planned, served))
+        for name in wanted.keys() - self._jobs.keys():
+            task = tasks.create_task(self._keep(name, wanted[name]), name=f"{self._proxy_id} {name}")
+            self._jobs[name] = (wanted[name], task)
+
+    async def _drop(self, name: str) -> None:
+        _, task = self._jobs.pop(name)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    def _keep(self, name: str, wanted: _Wanted) -> Coroutine[Any, Any, None]:
+        credential = wanted.credential
+        if wanted.identity is not None:
+            return self._keep_identity(wanted.identity, wanted.ttl)
+        assert credential is not None, "a wish is for an identity or for a credential"
+        if credential.development_dns is not None:
+            return self._keep_development(name, credential.development_dns, wanted.ttl)
+        return self._fetch(credential)
+
+    async def _keep_identity(self, uri: str, ttl: timedelta) -> None:
+        async def certify() -> Certificate:
+            request = request_for_identity(uri)
+            issuer = await self._issuer()
+            return certificate(request.key_pem, await issuer.certify_identity(request.csr_pem, ttl, uri))
+
+        while True:
+            held = await persist(f"{self._proxy_id}: no certificate for {uri}", certify)
+            self._serve(certificate_secret(SVID, held), roots_secret(ROOT_CA, held.roots))
+            await sleep_until(renewal(now(), held.not_after, _chance))
+
+    async def _keep_development(self, name: str, dns_names: tuple[str, ...], ttl: timedelta) -> None:
+        async def certify() -> Certificate:
+            request = request_for_hosts(dns_names)
+            issuer = await self._issuer()
+            return certificate(request.key_pem, await issuer.certify_hosts(request.csr_pem, ttl, dns_names))
+
+        while True:
+            held = await persist(f"{self._proxy_id}: no development certificate {name}", certify)
+            self._serve(certificate_secret(name, held))
+            await sleep_until(renewal(now(), held.not_after, _chance))
+
+    async def _fetch(self, credential: PlannedCredential) -> None:
+        async def fetch() -> Any:
+            found = await (await self._issuer()).fetch((credential.name,))
+            if credential.name not in found:
+                raise Unreachable("the control plane does not have it (yet)")
+            return found[credential.name]
+
+        packed = await persist(f"{self._proxy_id}: no secret {credential.name}", fetch)
+        self._serve(ServedSecret(credential.name, credential.version, packed))
+
+    def _serve(self, *secrets: ServedSecret) -> None:
+        value = self._secrets.value
+        self._secrets.set(Secrets(value.planned, {**value.served, **{secret.name: secret for secret in secrets}}))
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def sleep_until(when: datetime) -> None:
+    """By the wall clock, looked at again and again: a laptop that slept must not oversleep a certificate."""
+    left = when - now()
+    while left > timedelta():
+        await asyncio.sleep(min(left, _LONGEST_SLEEP).total_seconds())
+        left = when - now()
+
+
+async def persist(complaint: str, attempt: Callable[[], Awaitable[T]]) -> T:
+    """Try until it works, 0.2 s to 2 s apart; say each new reason once. NotEnrolled is not tried again."""
+    back_off = BackOff(first=0.2, last=2.0)
+    said = ""
+    while True:
+        try:
+            return await attempt()
+        except (Unreachable, CsrRejected, SvidInvalid) as failed:
+            if str(failed) != said:
+                said = str(failed)
+                _log.warning("%s: %s", complaint, said)
+        await asyncio.sleep(back_off.pause(0))

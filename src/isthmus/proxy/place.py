@@ -1,0 +1,63 @@
+"""Where the files and sockets of one proxy are."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """``state``: the state directory. ``runtime``: the short folder of Unix sockets, 0700, gone after the end."""
+
+    state: Path
+    runtime: Path
+
+    @property
+    def logs(self) -> Path:
+        return self.state / "log"
+
+    def log(self, proxy_id: str) -> Path:
+        """Envoy's own log (its standard error)."""
+        return self.logs / f"{proxy_id}.log"
+
+    def access_log(self, proxy_id: str) -> Path:
+        """One JSON line a request (Envoy's standard output)."""
+        return self.logs / f"{proxy_id}.access.log"
+
+    def admin_socket(self, proxy_id: str) -> Path:
+        return self.runtime / f"{_short(proxy_id)}.admin"
+
+    def sds_socket(self, proxy_id: str) -> Path:
+        return self.runtime / f"{_short(proxy_id)}.sds"
+
+    def bootstrap(self, proxy_id: str) -> Path:
+        return self.runtime / f"{_short(proxy_id)}.json"
+
+    @property
+    def holds_envoys(self) -> bool:
+        """Whether Envoys were started from here and not ended since: they hold their ports."""
+        return any(self.runtime.glob("*.json"))
+
+    def output(self, namespace: str, name: str) -> Path:
+        """What a local program printed."""
+        return self.logs / f"{namespace}~{name}.out"
+
+
+def _short(proxy_id: str) -> str:
+    """A name of fixed length: Kubernetes names reach 253 bytes, a Unix socket's whole path only 103."""
+    return hashlib.sha256(proxy_id.encode()).hexdigest()[:12]
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """Open a log for appending, readable by its owner alone."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab")
+
+
+def open_new(path: Path) -> IO[bytes]:
+    """Open a file anew, readable by its owner alone."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
