@@ -1,0 +1,45 @@
+"""Servers of a Gateway that no VirtualService is bound to."""
+
+from __future__ import annotations
+
+from isthmus.analyze.check import Check, at
+from isthmus.diag import Code, Report, Severity
+from isthmus.model.gateway import Gateway, Server, narrower_host
+from isthmus.model.mesh import Mesh
+from isthmus.model.route import RouteTable
+
+UNUSED_SERVER = Code(
+    "ISM5005",
+    Severity.INFO,
+    "A server of a Gateway without routes",
+    "no VirtualService has routes for {hosts} at this gateway: port {port} answers 404 to everything",
+    what="A server of a Gateway is open, and no VirtualService is bound to it.",
+    why="Every request is answered with 404; often the VirtualService names another gateway or host.",
+    example="kind: Gateway   # edge\n---\nkind: VirtualService\nspec: {hosts: [shop.example.com]}   # no gateways",
+    fix="Name the Gateway in the VirtualService's gateways, with a host that the server has; or close the server.",
+)
+
+
+def run(mesh: Mesh, report: Report) -> None:
+    for gateway in mesh.gateways:
+        bound = [table for table in mesh.routes if gateway.key in table.gateways]
+        for server in gateway.servers:
+            if not server.https_redirect and not any(_meet(server, table) for table in bound):
+                _tell(gateway, server, report)
+
+
+def _meet(server: Server, table: RouteTable) -> bool:
+    return any(
+        narrower_host(served.name, wanted) is not None
+        for served in server.hosts
+        if served.namespace in (None, table.namespace)
+        for wanted in table.hosts
+    )
+
+
+def _tell(gateway: Gateway, server: Server, report: Report) -> None:
+    hosts = ", ".join(host.name for host in server.hosts)
+    report.add(UNUSED_SERVER, at(server.origin), hosts=hosts, port=server.port)
+
+
+CHECK = Check("unused-server", (UNUSED_SERVER,), run)
