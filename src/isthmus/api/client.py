@@ -1,0 +1,87 @@
+"""A client of the control plane's API over its Unix socket."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from isthmus.errors import Unreachable
+
+_TIMEOUT = httpx.Timeout(10.0)
+_LONG_POLL = httpx.Timeout(10.0, read=40.0)
+
+
+class ApiClient:
+    """Talks to the control plane that holds a state directory. Raises Unreachable when nobody answers."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    def _http(self) -> httpx.AsyncClient:
+        # The path behind the link: a Unix socket's own path has to be short.
+        transport = httpx.AsyncHTTPTransport(uds=str(self._socket.resolve()))
+        return httpx.AsyncClient(transport=transport, base_url="http://control-plane", timeout=_TIMEOUT)
+
+    async def _get(self, path: str, **options: Any) -> httpx.Response:
+        async with self._http() as http:
+            try:
+                return await http.get(path, **options)
+            except httpx.TransportError as error:
+                raise self._unreachable() from error
+
+    def _unreachable(self) -> Unreachable:
+        return Unreachable(f"no control plane answers at {self._socket} (is `isthmus up` running with this --state?)")
+
+    async def ready(self) -> tuple[bool, dict[str, Any]]:
+        response = await self._get("/v1/ready")
+        return response.status_code == 200, response.json()
+
+    async def plan(self, after: int = -1) -> dict[str, Any] | None:
+        """The plan, or None if it stayed the same for the length of a long poll."""
+        response = await self._get("/v1/plan", params={"after": after}, timeout=_LONG_POLL)
+        return None if response.status_code == 204 else response.json()
+
+    async def join_token(self, node: str) -> str:
+        async with self._http() as http:
+            try:
+                response = await http.post("/v1/join-tokens", json={"node": node})
+            except httpx.TransportError as error:
+                raise self._unreachable() from error
+            return str(response.json()["token"])
+
+    async def proxies(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await self._get("/v1/proxies")).json()
+        return found
+
+    async def config(self, proxy: str) -> dict[str, Any] | None:
+        response = await self._get(f"/v1/proxies/{proxy}/config")
+        return None if response.status_code == 404 else response.json()
+
+    async def diagnostics(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await self._get("/v1/diagnostics")).json()
+        return found
+
+    @asynccontextmanager
+    async def workload(
+        self, namespace: str, service_account: str, labels: dict[str, str]
+    ) -> AsyncIterator[dict[str, Any]]:
+        """A workload of the mesh for as long as the context is open: its name and the environment to run with."""
+        body = {"namespace": namespace, "service_account": service_account, "labels": labels}
+        async with self._http() as http:
+            try:
+                async with http.stream("POST", "/v1/workloads", json=body, timeout=_LONG_POLL) as response:
+                    lines = response.aiter_lines()
+                    line = await anext(lines, None)
+                    if line is None:
+                        raise self._unreachable()
+                    first = json.loads(line)
+                    if response.status_code != 200:
+                        raise Unreachable(first["error"])
+                    yield first
+            except httpx.TransportError as error:
+                raise self._unreachable() from error

@@ -1,0 +1,224 @@
+"""The control plane: what was declared and what was learnt, folded into what every proxy is to have.
+
+One loop: something changed → compile → settle ports and keys → translate each proxy → publish. The stages meet in
+``Latest`` values, so whoever is slow sees only the newest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, Protocol
+
+from isthmus.compile import Compiled, Compiler
+from isthmus.config.documents import Broken
+from isthmus.config.resource import Document, Resource
+from isthmus.control.desired import Node, fixed_places, jwks_sources, listening_places, local_workloads, make_plan
+from isthmus.diag import Code, Diagnostic, Place, Ref, Report, Severity, Source
+from isthmus.errors import PortTaken
+from isthmus.jwks.source import JwksSource
+from isthmus.latest import Latest
+from isthmus.model.mesh import Mesh
+from isthmus.model.world import Address, IssuerKeys, PortKey, World
+from isthmus.proxy.plan import Plan
+from isthmus.xds.cache import TargetCache
+from isthmus.xds.endpoint import sidecar_id
+from isthmus.xds.snapshot import EMPTY, Snapshot
+from isthmus.xds.translate import translate
+
+logger = logging.getLogger(__name__)
+
+AUTHORITY_FIXED = Code(
+    "ISM2007",
+    Severity.ERROR,
+    "The trust domain or root namespace changed while running",
+    "the trust domain ({now} → {wanted}) and the root namespace cannot change while running: nothing is changed",
+    what="The mesh configuration names another trust domain or root namespace than at the start.",
+    why="Every certificate in use, and every policy that names an identity, is of the one before.",
+    example="(an edit of trustDomain in the ConfigMap istio while `isthmus up` runs)",
+    fix="Stop, and start with the new one on a state directory of its own.",
+)
+PORT_PUBLISHED_TWICE = Code(
+    "ISM2008",
+    Severity.ERROR,
+    "A published port that two gateways declare",
+    "{reason}: nothing is changed",
+    what="An edit makes a second gateway declare a port that `-p` publishes without naming the gateway.",
+    why="Only one of them can have the port of the machine, and which one is meant cannot be told.",
+    example="(`isthmus up -p 8443:443`, and an edit that adds a second Gateway with port 443)",
+    fix="Start again with -p NAMESPACE/GATEWAY:HOST:DECLARED, or give the new gateway another port.",
+)
+
+NOT_IN_FORCE = Code(
+    "ISM4001",
+    Severity.ERROR,
+    "The newest manifests could not be put into force",
+    "a fault of Isthmus keeps the newest manifests from being put into force ({reason}): the last ones stay",
+    what="Reading the manifests went well, and making Envoy's configuration of them did not.",
+    why="It is a fault of Isthmus, and what is in force stays.",
+    example="(a value that no reader refuses and no builder can take)",
+    fix="Take the last edit back, and report the fault with its trace.",
+)
+
+DEBOUNCE = timedelta(milliseconds=15)
+LONGEST_DEBOUNCE = timedelta(milliseconds=100)
+
+
+class Ports(Protocol):
+    """Where listeners get their ports from."""
+
+    def settle(self, wanted: Mapping[PortKey, str], taken: frozenset[PortKey]) -> Mapping[PortKey, Address]: ...
+
+
+class Credentials(Protocol):
+    """Where the outbound proxies' credentials come from."""
+
+    def settle(self, proxies: Iterable[str]) -> Mapping[str, str]: ...
+
+
+@dataclass(slots=True)
+class Inputs:
+    """Everything that a rebuild reads. Replaced piece by piece by those who learn something new."""
+
+    documents: tuple[Document, ...] = ()
+    loading: tuple[Diagnostic, ...] = ()
+    """What loading found wrong."""
+    unparsed: tuple[Broken, ...] = ()
+    """Documents that could not be parsed, with what can be told of them."""
+    guests: tuple[Document, ...] = ()
+    """Workloads of ``isthmus run``."""
+    jwks: Mapping[JwksSource, IssuerKeys] = field(default_factory=dict)
+    taken: frozenset[PortKey] = frozenset()
+    """Ports that an Envoy could not open."""
+
+
+class ControlPlane:
+    """Holds the newest Mesh, plan and snapshots; ``run`` keeps them so."""
+
+    def __init__(
+        self,
+        node: Node,
+        ports: Ports,
+        credentials: Credentials,
+        svid_ttl: timedelta,
+        watch_jwks: Callable[[frozenset[JwksSource]], None],
+    ) -> None:
+        self.inputs = Inputs()
+        self.compiled: Latest[Compiled | None] = Latest(None)
+        self.turns: Latest[int] = Latest(0)
+        """Counts the rebuilds, also those that changed nothing but what there is to say."""
+        self.plan: Latest[Plan | None] = Latest(None)
+        self.world = World()
+        self._credentials = credentials
+        self._node = node
+        self._ports = ports
+        self._svid_ttl = svid_ttl
+        self._watch_jwks = watch_jwks
+        self._compiler = Compiler()
+        self._snapshots: dict[str, Latest[Snapshot]] = {}
+        self._wake = asyncio.Event()
+
+    @property
+    def mesh(self) -> Mesh:
+        compiled = self.compiled.value
+        return compiled.mesh if compiled is not None else Mesh()
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        compiled = self.compiled.value
+        return (*self.inputs.loading, *(compiled.diagnostics if compiled is not None else ()))
+
+    def changed(self) -> None:
+        """Something in ``inputs`` is new."""
+        self._wake.set()
+
+    def snapshot(self, proxy_id: str) -> Latest[Snapshot]:
+        """The newest snapshot of a proxy; empty for one that the mesh does not have."""
+        return self._snapshots.setdefault(proxy_id, Latest(EMPTY))
+
+    async def run(self) -> None:
+        """Rebuild whenever something changed, at most once per debounce: the last of many changes wins."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._wake.wait()
+            deadline = loop.time() + LONGEST_DEBOUNCE.total_seconds()
+            while self._wake.is_set() and loop.time() < deadline:
+                self._wake.clear()
+                await asyncio.sleep(DEBOUNCE.total_seconds())
+            self._wake.clear()
+            self._rebuild_or_stay()
+
+    def _rebuild_or_stay(self) -> None:
+        """A fault of ours in one turn must not take the mesh down: what is in force stays, and the fault is told."""
+        before = self.compiled.value
+        try:
+            self.rebuild()
+        except Exception as fault:
+            logger.exception("the manifests could not be put into force: this is a fault of Isthmus")
+            if before is not None:
+                told = tuple(found for found in before.diagnostics if found.code is not NOT_IN_FORCE)
+                before = replace(before, diagnostics=told)
+                self.compiled.set(_keep(before, before, NOT_IN_FORCE, reason=f"{type(fault).__name__}: {fault}"))
+                self.turns.set(self.turns.value + 1)
+
+    def rebuild(self, good: Mapping[Ref, Resource[Any]] | None = None) -> Compiled:
+        """One turn of the loop. ``good``: the resources in force, at a start; else those of the turn before."""
+        inputs = self.inputs
+        before = self.compiled.value
+        if before is not None:
+            good = before.good
+        compiled = self._compiler.compile((*inputs.documents, *inputs.guests), good, inputs.unparsed)
+        if before is not None and _authority_of(compiled.mesh) != _authority_of(before.mesh):
+            now, wanted = before.mesh.settings.trust_domain, compiled.mesh.settings.trust_domain
+            compiled = _keep(before, compiled, AUTHORITY_FIXED, now=now, wanted=wanted)
+        try:
+            self.world = self._learn(compiled.mesh)
+        except PortTaken as taken:
+            if before is None:
+                raise
+            compiled = _keep(before, compiled, PORT_PUBLISHED_TWICE, reason=str(taken))
+            self.world = self._learn(compiled.mesh)
+        mesh = compiled.mesh
+        self._watch_jwks(jwks_sources(mesh))
+        cache = TargetCache()
+        # All before any: a fault in one must not leave the proxies with parts of two meshes.
+        snapshots = {proxy.id: translate(mesh, self.world, proxy, cache) for proxy in mesh.proxies}
+        for proxy_id, found in snapshots.items():
+            self.snapshot(proxy_id).set(found)
+        for gone in self._snapshots.keys() - mesh.proxies_by_id.keys():
+            self._snapshots.pop(gone).set(EMPTY)
+        self.compiled.set(compiled)
+        self._publish_plan(mesh)
+        self.turns.set(self.turns.value + 1)
+        return compiled
+
+    def _learn(self, mesh: Mesh) -> World:
+        addresses = dict(self._ports.settle(listening_places(mesh), self.inputs.taken))
+        addresses.update(fixed_places(mesh))
+        self.inputs.taken = frozenset()
+        credentials = self._credentials.settle([sidecar_id(workload) for workload in local_workloads(mesh)])
+        jwks = {(source.issuer, source.uri): keys for source, keys in self.inputs.jwks.items()}
+        return World(addresses, jwks, credentials, self._svid_ttl)
+
+    def _publish_plan(self, mesh: Mesh) -> None:
+        known = self.plan.value
+        plan = make_plan(mesh, self.world, self._node, self._svid_ttl, known.version if known is not None else 0)
+        if known is None or plan != known:
+            self.plan.set(replace(plan, version=plan.version + 1))
+
+
+def _authority_of(mesh: Mesh) -> tuple[str, str]:
+    """What the certificate authority was made for."""
+    return mesh.settings.trust_domain, mesh.settings.root_namespace
+
+
+def _keep(before: Compiled, compiled: Compiled, why: Code, **args: Any) -> Compiled:
+    """What a running mesh cannot become: it stays as it is, and says why."""
+    place = next((p.origin for p in compiled.mesh.proxies), None)
+    report = Report()
+    at = Place(place.source, place.ref) if place is not None else Place(Source("<mesh>", 1, 1))
+    report.add(why, at, **args)
+    return replace(before, diagnostics=(*compiled.diagnostics, *report))

@@ -1,0 +1,194 @@
+"""What the Mesh asks of the machine: listening places, keys of issuers, and the plan for a node. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from isthmus.jwks.source import JwksSource
+from isthmus.model.gateway import ServerTlsMode
+from isthmus.model.identity import CONTROL_PLANE_SERVICE_ACCOUNT, Identity
+from isthmus.model.mesh import Mesh
+from isthmus.model.proxy import Proxy, Role
+from isthmus.model.workload import Placement, Workload
+from isthmus.model.world import Address, PortKey, World
+from isthmus.proxy.plan import Plan, PlannedCredential, PlannedProxy, PlannedWorkload
+from isthmus.xds.endpoint import sidecar_id
+from isthmus.xds.secret import ca_credential_name, credential_name
+
+LOOPBACK = "127.0.0.1"
+_DEVELOPMENT = "development"
+
+
+def listening_places(mesh: Mesh) -> dict[PortKey, str]:
+    """Every place that somebody of ours must listen on, with its interface. Fixed places are :func:`fixed_places`."""
+    places: dict[PortKey, str] = {}
+    for proxy in mesh.proxies:
+        if proxy.role is Role.GATEWAY:
+            for gateway in mesh.gateways_of(proxy):
+                for server in gateway.servers:
+                    places.setdefault(PortKey(proxy.id, "gateway", server.port), server.bind or LOOPBACK)
+    for workload in local_workloads(mesh):
+        proxy_id = sidecar_id(workload)
+        places[PortKey(proxy_id, "outbound", 0)] = LOOPBACK
+        for port in mesh.inbound_ports(workload):
+            places[PortKey(proxy_id, "inbound", port.number)] = LOOPBACK
+            if port.app_port is None:
+                places[PortKey(proxy_id, "app", port.number)] = LOOPBACK
+        for index, upstream in enumerate(workload.upstreams):
+            host, _, number = upstream.bind.rpartition(":")
+            if number == "0":
+                places[PortKey(proxy_id, "upstream", index)] = host
+    return places
+
+
+def fixed_places(mesh: Mesh) -> dict[PortKey, Address]:
+    """Places whose port the manifest itself names: a program asked for it."""
+    fixed = {}
+    for workload in local_workloads(mesh):
+        for index, upstream in enumerate(workload.upstreams):
+            host, _, number = upstream.bind.rpartition(":")
+            if number != "0":
+                fixed[PortKey(sidecar_id(workload), "upstream", index)] = Address(host, int(number))
+    return fixed
+
+
+def local_workloads(mesh: Mesh) -> Iterator[Workload]:
+    return (workload for workload in mesh.workloads if workload.placement is Placement.LOCAL)
+
+
+def jwks_sources(mesh: Mesh) -> frozenset[JwksSource]:
+    """The issuers whose keys have to be fetched; of rules that share one, the longest timeout."""
+    timeouts: dict[tuple[str, str | None], timedelta] = {}
+    for policy in mesh.policies.request:
+        for rule in policy.rules:
+            if rule.jwks is None:
+                key = (rule.issuer, rule.jwks_uri)
+                timeouts[key] = max(rule.timeout, timeouts.get(key, timedelta()))
+    return frozenset(JwksSource(issuer, uri, timeout) for (issuer, uri), timeout in timeouts.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """The machine that a plan is for, and how it reaches the control plane."""
+
+    name: str
+    ads: Address
+    enrol_socket: str
+    python: str
+    """The Python that runs Isthmus: ``$(PYTHON)`` in a LocalWorkload's command."""
+
+
+def control_plane_identity(mesh: Mesh) -> Identity:
+    settings = mesh.settings
+    return Identity(settings.trust_domain, settings.root_namespace, CONTROL_PLANE_SERVICE_ACCOUNT)
+
+
+def make_plan(mesh: Mesh, world: World, node: Node, svid_ttl: timedelta, version: int = 0) -> Plan:
+    """What ``node`` runs."""
+    return Plan(
+        version=version,
+        node=node.name,
+        trust_domain=mesh.settings.trust_domain,
+        ads=node.ads,
+        control_plane_id=control_plane_identity(mesh).uri,
+        enrol_socket=node.enrol_socket,
+        svid_ttl_seconds=int(svid_ttl.total_seconds()),
+        proxies=tuple(
+            PlannedProxy(
+                proxy.id, proxy.role, proxy.name, proxy.namespace, proxy.identity.uri, tuple(credentials(mesh, proxy))
+            )
+            for proxy in mesh.proxies
+            if proxy.node == node.name
+        ),
+        workloads=tuple(
+            _planned_workload(mesh, world, workload, node) for workload in local_workloads(mesh) if workload.command
+        ),
+    )
+
+
+def credentials(mesh: Mesh, proxy: Proxy) -> Iterator[PlannedCredential]:
+    """The certificates that a gateway proxy's servers name. One that no Secret gives gets a development certificate."""
+    if proxy.role is not Role.GATEWAY:
+        return
+    found: dict[str, PlannedCredential] = {}
+    names: dict[str, set[str]] = {}
+    for gateway in mesh.gateways_of(proxy):
+        for server in gateway.servers:
+            if server.tls is None:
+                continue
+            name = credential_name(gateway.namespace, server.tls.credential)
+            secret = mesh.secrets.get(f"{gateway.namespace}/{server.tls.credential}")
+            if secret is not None:
+                found[name] = PlannedCredential(name, secret.digest)
+            elif server.tls.mode is ServerTlsMode.SIMPLE:
+                names.setdefault(name, set()).update(host.name for host in server.hosts)
+            if server.tls.ca_credential is not None:
+                authority = mesh.secrets.get(f"{gateway.namespace}/{server.tls.ca_credential}")
+                if authority is not None:
+                    ca_name = ca_credential_name(gateway.namespace, server.tls.ca_credential)
+                    found[ca_name] = PlannedCredential(ca_name, authority.digest)
+    yield from found.values()
+    for name, hosts in names.items():
+        yield PlannedCredential(name, _DEVELOPMENT, tuple(sorted(_certifiable(hosts))))
+
+
+def _certifiable(hosts: set[str]) -> set[str]:
+    """Names that a certificate can hold: for ``*``, the loopback's."""
+    return {host for host in hosts if host != "*"} | ({"localhost"} if "*" in hosts else set())
+
+
+_VARIABLE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
+
+
+def expand(written: str, variables: Mapping[str, str]) -> str:
+    """Kubernetes' ``$(NAME)``: an unknown name stays as it is, ``$$`` is one ``$``."""
+    return _VARIABLE.sub(lambda m: "$" if m[1] is None else variables.get(m[1], m[0]), written)
+
+
+def _planned_workload(mesh: Mesh, world: World, workload: Workload, node: Node) -> PlannedWorkload:
+    command = workload.command
+    assert command is not None
+    env = workload_environment(mesh, world, workload)
+    variables = {"PYTHON": node.python, **env}
+    for name, value in command.env.items():
+        variables[name] = env[name] = expand(value, variables)
+    return PlannedWorkload(
+        proxy=sidecar_id(workload),
+        name=workload.name,
+        namespace=workload.namespace,
+        argv=tuple(expand(word, variables) for word in command.argv),
+        env=env,
+        working_directory=command.working_directory,
+    )
+
+
+def workload_environment(mesh: Mesh, world: World, workload: Workload) -> dict[str, str]:
+    """What a program of this machine is told: its own ports, the proxy for its calls, its declared upstreams."""
+    proxy_id = sidecar_id(workload)
+    env: dict[str, str] = {}
+    for position, port in enumerate(mesh.inbound_ports(workload)):
+        app = world.address(proxy_id, "app", port.number)
+        number = port.app_port if port.app_port is not None else app and app.port
+        if number is not None:
+            env[f"PORT_{_variable(port.name)}"] = str(number)
+            if position == 0:
+                env["PORT"] = str(number)
+    outbound = world.address(proxy_id, "outbound", 0)
+    credential = world.outbound_credentials.get(proxy_id)
+    if outbound is not None and credential is not None:
+        url = f"http://w:{credential}@{outbound}"
+        # Only plain HTTP goes by proxy: what is encrypted by the program itself cannot be read on the way.
+        env["http_proxy"] = env["HTTP_PROXY"] = url
+        env["no_proxy"] = env["NO_PROXY"] = "localhost,127.0.0.1,::1"
+    for index, upstream in enumerate(workload.upstreams):
+        address = world.address(proxy_id, "upstream", index)
+        if address is not None:
+            env[f"UPSTREAM_{_variable(upstream.host)}_{upstream.port}"] = str(address)
+    return env
+
+
+def _variable(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]", "_", name).upper()

@@ -1,0 +1,22 @@
+"""A World for a Mesh that nobody runs: fixed, made-up addresses, so that output is the same every time."""
+
+from __future__ import annotations
+
+from isthmus.control.desired import fixed_places, listening_places
+from isthmus.model.mesh import Mesh
+from isthmus.model.proxy import Role
+from isthmus.model.world import Address, PortKey, World
+
+_FIRST_PORT = 20000
+_NO_CREDENTIAL = "not-a-credential"
+
+
+def offline_world(mesh: Mesh) -> World:
+    """Gateways listen on their declared ports, everything else on counted ones; no issuer's keys are known."""
+    addresses: dict[PortKey, Address] = {}
+    for number, (key, interface) in enumerate(sorted(listening_places(mesh).items())):
+        port = key.number if key.purpose == "gateway" else _FIRST_PORT + number
+        addresses[key] = Address(interface, port)
+    addresses.update(fixed_places(mesh))
+    credentials = {proxy.id: _NO_CREDENTIAL for proxy in mesh.proxies if proxy.role is Role.SIDECAR}
+    return World(addresses=addresses, outbound_credentials=credentials)

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from isthmus.control.desired import (
+    control_plane_identity,
+    credentials,
+    expand,
+    fixed_places,
+    jwks_sources,
+    listening_places,
+    make_plan,
+    workload_environment,
+)
+from isthmus.control.offline import offline_world
+from isthmus.model.mesh import Mesh
+from isthmus.model.world import Address, PortKey
+from isthmus.proxy.plan import PlannedCredential
+from tests.kinds.credential import pair, secret
+from tests.xds.making import compiled, entry, mesh_config, networking, security, service
+
+from .making import NODE
+
+EDGE = "gateway~shop~edge"
+WEB = "sidecar~shop~web"
+
+
+def local(spec: str, name: str = "web") -> str:
+    return networking("LocalWorkload", name, spec).replace("networking.istio.io/v1", "isthmus.dev/v1alpha1")
+
+
+def gateway(*servers: str) -> str:
+    return networking("Gateway", "edge", "selector: {app: edge}\nservers:\n- " + "\n- ".join(servers))
+
+
+def http(port: int, more: str = "") -> str:
+    return f"{{port: {{number: {port}, name: http-{port}, protocol: HTTP}}, hosts: [shop.example.com]{more}}}"
+
+
+def https(credential: str, hosts: str = "[shop.example.com]", mode: str = "SIMPLE", port: int = 443) -> str:
+    return (
+        f"{{port: {{number: {port}, name: https-{port}-{credential}, protocol: HTTPS}}, hosts: {hosts}, "
+        f"tls: {{mode: {mode}, credentialName: {credential}}}}}"
+    )
+
+
+def places(*texts: str) -> dict[tuple[str, str, int], str]:
+    return {(key.proxy, key.purpose, key.number): host for key, host in listening_places(compiled(*texts).mesh).items()}
+
+
+def test_a_gateway_listens_where_its_servers_say() -> None:
+    assert places(gateway(http(80), http(81, ", bind: 127.0.0.2"))) == {
+        (EDGE, "gateway", 80): "127.0.0.1",
+        (EDGE, "gateway", 81): "127.0.0.2",
+    }
+
+
+def test_a_workload_listens_for_others_and_for_its_own_calls() -> None:
+    text = local("ports: [{name: http, number: 8080}, {name: fixed, number: 8081, listen: 9081}]")
+    assert places(text) == {
+        (WEB, "outbound", 0): "127.0.0.1",
+        (WEB, "inbound", 8080): "127.0.0.1",
+        (WEB, "app", 8080): "127.0.0.1",
+        (WEB, "inbound", 8081): "127.0.0.1",
+    }
+
+
+def test_a_workload_elsewhere_listens_nowhere_here() -> None:
+    assert places(service("orders"), networking("WorkloadEntry", "orders-1", "{address: 192.0.2.1}")) == {}
+
+
+UPSTREAMS = "upstreams: [{host: orders, port: 8080}, {host: orders, port: 8080, bind: '127.0.0.1:18080'}]"
+
+
+def test_an_upstream_listens_where_it_was_asked_to_or_on_a_free_port() -> None:
+    mesh = compiled(service("orders"), local(UPSTREAMS)).mesh
+    assert [key.number for key in listening_places(mesh) if key.purpose == "upstream"] == [0]
+    assert fixed_places(mesh) == {PortKey(WEB, "upstream", 1): Address("127.0.0.1", 18080)}
+
+
+def tokens(name: str, rule: str) -> str:
+    return security("RequestAuthentication", name, f"jwtRules: [{rule}]")
+
+
+def test_an_issuer_is_asked_once_with_the_longest_patience() -> None:
+    mesh = compiled(
+        tokens("a", "{issuer: https://one.example.com}"),
+        tokens("b", "{issuer: https://one.example.com, timeout: 20s}"),
+        tokens("c", "{issuer: https://one.example.com, jwksUri: https://one.example.com/keys}"),
+    ).mesh
+    assert {(one.issuer, one.uri, one.timeout.total_seconds()) for one in jwks_sources(mesh)} == {
+        ("https://one.example.com", None, 20),
+        ("https://one.example.com", "https://one.example.com/keys", 5),
+    }
+
+
+KEYS = (
+    '{"keys": [{"kty": "EC", "crv": "P-256", "x": "eTyhol4qyqXoiC1LJHpxLaR_CXKGjKh7h-hK2IYe5vw", '
+    '"y": "Yv8e7Q2VR_jaO9Mvhz6MMLBEbN51zlLuLCVsq-2x1RI"}]}'
+)
+
+
+def test_written_keys_are_not_fetched() -> None:
+    mesh = compiled(tokens("a", f"{{issuer: https://one.example.com, jwks: '{KEYS}'}}")).mesh
+    assert mesh.policies.request
+    assert jwks_sources(mesh) == frozenset()
+
+
+def needed(*texts: str) -> list[PlannedCredential]:
+    mesh = compiled(*texts).mesh
+    proxy = mesh.find_proxy(EDGE)
+    assert proxy is not None
+    return list(credentials(mesh, proxy))
+
+
+def full_secret(name: str) -> str:
+    certificate, key = pair(name)
+    return secret(name, tls_crt=certificate, tls_key=key, ca_crt=certificate)
+
+
+def test_a_credential_without_a_secret_gets_a_development_certificate_for_its_hosts() -> None:
+    assert needed(
+        gateway(https("cert", "[b.example.com, a.example.com]"), https("cert", "['*.c.example.com']", port=8443))
+    ) == [
+        PlannedCredential("credential:shop/cert", "development", ("*.c.example.com", "a.example.com", "b.example.com"))
+    ]
+
+
+def test_no_certificate_can_be_for_every_host() -> None:
+    assert needed(gateway(https("cert", "['*']")))[0].development_dns == ("localhost",)
+
+
+def test_a_secrets_certificate_is_told_by_its_content() -> None:
+    (planned,) = needed(gateway(https("cert")), full_secret("cert"))
+    assert (planned.name, planned.development_dns) == ("credential:shop/cert", None)
+    certificate, key = pair("another")
+    (changed,) = needed(gateway(https("cert")), secret("cert", tls_crt=certificate, tls_key=key))
+    assert planned.version != changed.version
+
+
+def test_a_mutual_server_needs_the_clients_authority_too_and_no_development_certificate() -> None:
+    planned = needed(gateway(https("cert", mode="MUTUAL")), full_secret("cert"))
+    assert [one.name for one in planned] == ["credential:shop/cert", "credential-ca:shop/cert"]
+    assert all(one.development_dns is None for one in planned)
+
+
+def test_a_secret_of_another_namespace_is_not_meant() -> None:
+    other = full_secret("cert").replace("namespace: shop", "namespace: other")
+    assert needed(gateway(https("cert")), other)[0].development_dns == ("shop.example.com",)
+
+
+def test_a_sidecar_needs_none() -> None:
+    mesh = compiled(service("orders"), entry("orders-1")).mesh
+    assert list(credentials(mesh, mesh.proxies[0])) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("$(A)", "1"),
+        ("$(A)-$(B)", "1-2"),
+        ("$(UNKNOWN)", "$(UNKNOWN)"),
+        ("$$(A)", "$(A)"),
+        ("$$$(A)", "$1"),
+        ("$A ${A}", "$A ${A}"),
+        ("$()", "$()"),
+    ],
+)
+def test_variables_as_kubernetes_expands_them(written: str, expected: str) -> None:
+    assert expand(written, {"A": "1", "B": "2"}) == expected
+
+
+def environment(mesh: Mesh) -> dict[str, str]:
+    return workload_environment(mesh, offline_world(mesh), mesh.workloads[0])
+
+
+def test_a_program_is_told_its_ports_its_proxy_and_its_upstreams() -> None:
+    ports = "ports: [{name: http-main, number: 8080}, {name: admin, number: 8081, listen: 9081}]"
+    mesh = compiled(service("orders"), local(f"{ports}\n{UPSTREAMS}")).mesh
+    world, told = offline_world(mesh), environment(mesh)
+    app, outbound = world.address(WEB, "app", 8080), world.address(WEB, "outbound", 0)
+    assert app is not None
+    assert told["PORT"] == told["PORT_HTTP_MAIN"] == str(app.port)
+    assert told["PORT_ADMIN"] == "9081"
+    assert told["http_proxy"] == told["HTTP_PROXY"] == f"http://w:not-a-credential@{outbound}"
+    assert "https_proxy" not in told
+    assert "127.0.0.1" in told["no_proxy"]
+    assert told["UPSTREAM_ORDERS_SHOP_SVC_CLUSTER_LOCAL_8080"] == "127.0.0.1:18080"
+
+
+def test_a_plan_is_what_one_node_runs() -> None:
+    text = local(
+        "command: ['$(PYTHON)', '-m', web]\nargs: ['$(ONE)']\nenv: {ONE: '1', TWO: '$(ONE)2'}\nworkingDirectory: web"
+    )
+    mesh = compiled(gateway(https("cert")), text, entry("quiet")).mesh
+    plan = make_plan(mesh, offline_world(mesh), NODE, timedelta(minutes=30))
+    assert [(proxy.id, proxy.identity) for proxy in plan.proxies] == [
+        (EDGE, "spiffe://cluster.local/ns/shop/sa/edge"),
+        ("sidecar~shop~quiet", "spiffe://cluster.local/ns/shop/sa/default"),
+        (WEB, "spiffe://cluster.local/ns/shop/sa/default"),
+    ]
+    assert [one.name for one in plan.proxies[0].credentials] == ["credential:shop/cert"]
+    (program,) = plan.workloads
+    assert program.argv == ("/usr/bin/python3", "-m", "web", "1")
+    assert (program.env["ONE"], program.env["TWO"], program.working_directory) == ("1", "12", "web")
+    assert "PYTHON" not in program.env
+    assert (plan.svid_ttl_seconds, plan.ads, plan.node) == (1800, NODE.ads, "local")
+
+
+def test_another_node_runs_nothing_of_it() -> None:
+    mesh = compiled(gateway(http(80))).mesh
+    other = type(NODE)("other", NODE.ads, NODE.enrol_socket, NODE.python)
+    assert make_plan(mesh, offline_world(mesh), other, timedelta(hours=1)).proxies == ()
+
+
+def test_the_control_planes_identity_stands_in_the_root_namespace() -> None:
+    mesh = compiled(mesh_config("trustDomain: example.org\nrootNamespace: mesh")).mesh
+    assert control_plane_identity(mesh).uri == "spiffe://example.org/ns/mesh/sa/isthmus"
