@@ -1,0 +1,163 @@
+"""Starting everything on this machine, for ``up`` and ``demo``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from isthmus.api.client import ApiClient
+from isthmus.cli.report import print_text
+from isthmus.config.load import NO_SUCH_PATH, STDIN
+from isthmus.diag import Place, Report, Source
+from isthmus.errors import IsthmusError, ManifestsBroken, Refused
+from isthmus.proxy.crew import CrewSettings
+from isthmus.proxy.envoy import AdminClient
+from isthmus.proxy.place import Folders
+from isthmus.proxy.plan import Plan, from_json
+from isthmus.proxy.ports import Published, check_published
+from isthmus.proxy.supervise import Supervisor, SupervisorSettings
+from isthmus.state import Held, StateDir
+
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What to run."""
+
+    paths: tuple[str, ...]
+    state: Path
+    published: tuple[Published, ...] = ()
+    jwks_files: Mapping[str, Path] = field(default_factory=dict)
+    jwks_refresh: timedelta = timedelta(minutes=20)
+    svid_ttl: timedelta = timedelta(hours=1)
+    strict: bool = False
+    ready_file: Path | None = None
+
+
+OnReady = Callable[[dict[str, Any]], Awaitable[int | None]]
+"""Called once with the ready document; an exit code ends everything, None leaves it running."""
+
+
+async def launch(wanted: Launch, on_ready: OnReady) -> int:
+    """Run until a signal, or until ``on_ready`` answers an exit code. Raises PortTaken, StateHeld, StateUnusable."""
+    _check_paths(wanted.paths)
+    check_published(wanted.published)
+    if wanted.ready_file is not None and not wanted.ready_file.absolute().parent.is_dir():
+        raise Refused(f"{wanted.ready_file}: no such folder to write the ready file in")
+    with StateDir.at(wanted.state).hold("up") as held:
+        folders = Folders(held.state.path, held.runtime)
+        client = ApiClient(held.runtime / "api.sock")
+        settings = SupervisorSettings(
+            crew=CrewSettings(folders, output=_print_line),
+            control_plane=_control_plane(wanted, held),
+            agent=(*_ISTHMUS, "agent", "--state", str(folders.state), "--runtime", str(held.runtime)),
+        )
+        supervisor = Supervisor(settings, lambda version: _next_plan(client, version), client.join_token, _say)
+        running = asyncio.create_task(supervisor.run())
+        announcing = asyncio.create_task(_when_ready(client, wanted, on_ready))
+        try:
+            await asyncio.wait({running, announcing}, return_when=asyncio.FIRST_COMPLETED)
+            if announcing.done() and (code := announcing.result()) is not None:
+                supervisor.stop()
+                await running
+                return code
+            return await running
+        finally:
+            announcing.cancel()
+            supervisor.stop()
+            with suppress(asyncio.CancelledError, IsthmusError):
+                await running
+            if wanted.ready_file is not None:
+                wanted.ready_file.unlink(missing_ok=True)
+
+
+def _check_paths(paths: Sequence[str]) -> None:
+    """A mistyped path is no mesh that vanished. Raises ManifestsBroken."""
+    report = Report()
+    for path in paths:
+        if path != STDIN and not Path(path).exists():
+            report.add(NO_SUCH_PATH, Place(Source(path, 1, 1)))
+    if len(report):
+        print_text(report)
+        raise ManifestsBroken("nothing is started")
+
+
+_ISTHMUS = (sys.executable, "-m", "isthmus")
+
+
+def _control_plane(wanted: Launch, held: Held) -> tuple[str, ...]:
+    argv = [*_ISTHMUS, "serve", "--state", str(held.state.path), "--supervisor", str(os.getpid())]
+    for one in wanted.published:
+        where = one.gateway or (f"[{one.address}]" if ":" in one.address else one.address)
+        argv += ["-p", f"{where}:{one.port}:{one.declared}"]
+    for issuer, file in wanted.jwks_files.items():
+        argv += ["--jwks", f"{issuer}={file}"]
+    argv += ["--jwks-refresh", f"{wanted.jwks_refresh.total_seconds()}s"]
+    argv += ["--svid-ttl", f"{int(wanted.svid_ttl.total_seconds())}s"]
+    if wanted.strict:
+        argv.append("--strict")
+    return (*argv, "--", *_without_stdin(wanted.paths, held.runtime))
+
+
+def _without_stdin(paths: Sequence[str], runtime: Path) -> list[str]:
+    """The control plane's standard input is its life line, so what comes by ours is put aside for it."""
+    if STDIN in paths:
+        aside = runtime / "stdin.yaml"
+        aside.write_bytes(sys.stdin.buffer.read())
+        return [str(aside) if path == STDIN else path for path in paths]
+    return list(paths)
+
+
+async def _next_plan(client: ApiClient, version: int | None) -> Plan:
+    while True:
+        found = await client.plan(-1 if version is None else version)
+        if found is not None:
+            return from_json(found)
+
+
+async def _when_ready(client: ApiClient, wanted: Launch, on_ready: OnReady) -> int | None:
+    ready = await _until_ready(client)
+    if wanted.ready_file is not None:
+        temporary = wanted.ready_file.with_name(f".{wanted.ready_file.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(ready, indent=2) + "\n")
+        temporary.replace(wanted.ready_file)
+    return await on_ready(ready)
+
+
+async def _until_ready(client: ApiClient) -> dict[str, Any]:
+    """Every proxy is in sync, and has opened every listener: a listener that waits for its key is no listener yet."""
+    while True:
+        with suppress(IsthmusError, OSError):
+            ready, document = await client.ready()
+            if ready and await _all_open(document):
+                return document
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _all_open(document: dict[str, Any]) -> bool:
+    for proxy in (*document["gateways"], *document["workloads"]):
+        stats = await AdminClient(Path(proxy["admin_socket"])).stats(
+            "listener_manager.total_listeners_(warming|active)"
+        )
+        if stats.get("listener_manager.total_listeners_warming", 1) != 0:
+            return False
+    return True
+
+
+def _say(who: str, what: str) -> None:
+    typer.echo(f"{who}: {what}", err=True)
+
+
+def _print_line(line: str) -> None:
+    typer.echo(line, err=True)

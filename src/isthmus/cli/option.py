@@ -1,0 +1,32 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_STATE = Path(".isthmus")
+
+Paths = Annotated[
+    list[str],
+    typer.Argument(metavar="PATH...", help="Manifests: files, folders, or - for standard input."),
+]
+State = Annotated[
+    Path,
+    typer.Option(
+        "--state", metavar="DIR", help="Where CA, last good manifests and sockets are kept.", envvar="ISTHMUS_STATE"
+    ),
+]
+
+
+class Format(StrEnum):
+    """How a command reports."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Output = Annotated[Format, typer.Option("-o", "--output", help="For people, or for programs.")]

@@ -1,0 +1,87 @@
+"""``isthmus up``: control plane, gateways, sidecars and local workloads from manifests."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from isthmus.cli.launch import Launch, launch
+from isthmus.cli.option import DEFAULT_STATE, Paths, State
+from isthmus.cli.publish import (
+    Jwks,
+    JwksRefresh,
+    Publish,
+    SvidTtl,
+    read_jwks_files,
+    read_jwks_refresh,
+    read_published,
+    read_svid_ttl,
+)
+from isthmus.cli.serve import Strict
+
+
+def up(
+    paths: Paths,
+    publish: Publish = None,
+    jwks: Jwks = None,
+    jwks_refresh: JwksRefresh = "20m",
+    ready_file: Annotated[
+        Path | None, typer.Option("--ready-file", metavar="F", help="Written whole when every proxy is in sync.")
+    ] = None,
+    svid_ttl: SvidTtl = "1h",
+    strict: Strict = False,
+    state: State = DEFAULT_STATE,
+) -> int:
+    """Run a gateway and a mesh from manifests, and watch them: a change is in force at once.
+
+    Ctrl-C drains and stops; a second one stops at once.
+
+    Examples:
+
+        isthmus up shop/
+
+        isthmus up shop/ -p 8443:443 --jwks https://auth.example.com=dev-jwks.json
+
+        isthmus up shop/ --ready-file ready.json &
+    """
+    return asyncio.run(
+        launch(
+            Launch(
+                paths=tuple(paths),
+                state=state,
+                published=read_published(publish),
+                jwks_files=read_jwks_files(jwks),
+                jwks_refresh=read_jwks_refresh(jwks_refresh),
+                svid_ttl=read_svid_ttl(svid_ttl),
+                strict=strict,
+                ready_file=ready_file,
+            ),
+            announce,
+        )
+    )
+
+
+async def announce(ready: dict[str, Any]) -> int | None:
+    """Say what runs and where."""
+    for gateway in ready["gateways"]:
+        for listener in gateway["listeners"]:
+            hosts = ", ".join(listener["hosts"])
+            name = f"{gateway['namespace']}/{gateway['name']}"
+            typer.echo(
+                f"gateway {name}: port {listener['declared_port']} at {listener['address']} for {hosts}", err=True
+            )
+    for workload in ready["workloads"]:
+        ports = ", ".join(f"{number} at {address}" for number, address in workload["inbound"].items())
+        name = f"{workload['namespace']}/{workload['name']}"
+        typer.echo(f"workload {name} ({workload['spiffe_id']}): {ports or 'calls only'}", err=True)
+    if ready["workloads"]:
+        typer.echo(
+            "note: a program's own port beside its sidecar can be reached by every process of this machine", err=True
+        )
+    if not ready["gateways"] and not ready["workloads"]:
+        typer.echo("nothing runs yet: the manifests declare no gateway and no workload of this machine", err=True)
+    typer.echo("ready: every proxy is in sync; Ctrl-C stops", err=True)
+    return None

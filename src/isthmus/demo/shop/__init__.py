@@ -1,0 +1,1 @@
+"""The shop: ``orders`` calls ``inventory`` and ``users``. Plain programs: security is their sidecars' work."""
