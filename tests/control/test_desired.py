@@ -190,6 +190,14 @@ def test_a_program_is_told_its_ports_its_proxy_and_its_upstreams() -> None:
     assert told["UPSTREAM_ORDERS_SHOP_SVC_CLUSTER_LOCAL_8080"] == "127.0.0.1:18080"
 
 
+def test_a_program_is_expected_to_listen_where_its_sidecar_sends() -> None:
+    ports = "ports: [{name: http, number: 8080}, {name: admin, number: 8081, listen: 9081}]"
+    mesh = compiled(local(f"command: [web]\n{ports}")).mesh
+    world = offline_world(mesh)
+    (program,) = make_plan(mesh, world, NODE, timedelta(hours=1)).workloads
+    assert program.listens == (world.address(WEB, "app", 8080), Address("127.0.0.1", 9081))
+
+
 def test_a_plan_is_what_one_node_runs() -> None:
     text = local(
         "command: ['$(PYTHON)', '-m', web]\nargs: ['$(ONE)']\nenv: {ONE: '1', TWO: '$(ONE)2'}\nworkingDirectory: web"
@@ -206,6 +214,7 @@ def test_a_plan_is_what_one_node_runs() -> None:
     assert program.argv == ("/usr/bin/python3", "-m", "web", "1")
     assert (program.env["ONE"], program.env["TWO"], program.working_directory) == ("1", "12", "web")
     assert "PYTHON" not in program.env
+    assert program.listens == ()
     assert (plan.svid_ttl_seconds, plan.ads, plan.node) == (1800, NODE.ads, "local")
 
 

@@ -32,7 +32,13 @@ PLAN = Plan(
     ),
     workloads=(
         PlannedWorkload(
-            "sidecar~shop~orders", "orders", "shop", ("./orders",), {"http_proxy": "http://w:s3cret@h"}, "."
+            "sidecar~shop~orders",
+            "orders",
+            "shop",
+            ("./orders",),
+            {"http_proxy": "http://w:s3cret@h"},
+            ".",
+            (Address("127.0.0.1", 9080),),
         ),
     ),
 )

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from isthmus.errors import Refused
+from isthmus.model.world import Address
 from isthmus.proxy.plan import PlannedWorkload
 from isthmus.proxy.workload import Lines, LocalProgram
 
@@ -53,3 +56,16 @@ async def test_what_is_missing_is_named(tmp_path: Path) -> None:
             await LocalProgram(workload("true", cwd=tmp_path / "no-such-folder"), places, None).start()
         with pytest.raises(Refused, match="no command"):
             await LocalProgram(workload(cwd=tmp_path), places, None).start()
+
+
+async def test_a_program_listens_once_somebody_takes_its_connections(tmp_path: Path) -> None:
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    planned = replace(workload("true", cwd=tmp_path), listens=(Address(host, port),))
+    with folders(tmp_path) as places:
+        program = LocalProgram(planned, places, None)
+        assert await program.listens()
+        server.close()
+        await server.wait_closed()
+        assert not await program.listens()
+        assert await LocalProgram(workload("true", cwd=tmp_path), places, None).listens()

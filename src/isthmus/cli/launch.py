@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ from isthmus.proxy.supervise import Supervisor, SupervisorSettings
 from isthmus.state import Held, StateDir
 
 _POLL_SECONDS = 0.05
+_PROGRAM_SECONDS = 20.0
+"""How long local programs are waited for: one may have reasons not to listen yet, or never to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ async def launch(wanted: Launch, on_ready: OnReady) -> int:
         )
         supervisor = Supervisor(settings, lambda version: _next_plan(client, version), client.join_token, _say)
         running = asyncio.create_task(supervisor.run())
-        announcing = asyncio.create_task(_when_ready(client, wanted, on_ready))
+        announcing = asyncio.create_task(_when_ready(client, supervisor, wanted, on_ready))
         try:
             await asyncio.wait({running, announcing}, return_when=asyncio.FIRST_COMPLETED)
             if announcing.done() and (code := announcing.result()) is not None:
@@ -126,8 +129,9 @@ async def _next_plan(client: ApiClient, version: int | None) -> Plan:
             return from_json(found)
 
 
-async def _when_ready(client: ApiClient, wanted: Launch, on_ready: OnReady) -> int | None:
+async def _when_ready(client: ApiClient, supervisor: Supervisor, wanted: Launch, on_ready: OnReady) -> int | None:
     ready = await _until_ready(client)
+    await _until_programs_listen(supervisor)
     if wanted.ready_file is not None:
         temporary = wanted.ready_file.with_name(f".{wanted.ready_file.name}.{os.getpid()}")
         temporary.write_text(json.dumps(ready, indent=2) + "\n")
@@ -142,6 +146,16 @@ async def _until_ready(client: ApiClient) -> dict[str, Any]:
             ready, document = await client.ready()
             if ready and await _all_open(document):
                 return document
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _until_programs_listen(supervisor: Supervisor) -> None:
+    """Ready is about answers, not proxies: a program that ``up`` started has to be there for the first request."""
+    deadline = time.monotonic() + _PROGRAM_SECONDS
+    while silent := await supervisor.silent():
+        if time.monotonic() > deadline:
+            _say(", ".join(silent), "nothing listens on its port yet: requests are answered with 503 until it does")
+            return
         await asyncio.sleep(_POLL_SECONDS)
 
 

@@ -162,7 +162,17 @@ def _planned_workload(mesh: Mesh, world: World, workload: Workload, node: Node) 
         argv=tuple(expand(word, variables) for word in command.argv),
         env=env,
         working_directory=command.working_directory,
+        listens=tuple(_listens(mesh, world, workload)),
     )
+
+
+def _listens(mesh: Mesh, world: World, workload: Workload) -> Iterator[Address]:
+    """Where the sidecar sends what comes for the program."""
+    for port in mesh.inbound_ports(workload):
+        if port.app_port is not None:
+            yield Address(workload.address, port.app_port)
+        elif (given := world.address(sidecar_id(workload), "app", port.number)) is not None:
+            yield given
 
 
 def workload_environment(mesh: Mesh, world: World, workload: Workload) -> dict[str, str]:

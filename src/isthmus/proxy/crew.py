@@ -40,7 +40,7 @@ class Crew:
         self._say = say
         self._changed = changed
         self._envoys: dict[str, tuple[EnvoyProgram, Kept]] = {}
-        self._workloads: dict[str, tuple[PlannedWorkload, Kept]] = {}
+        self._workloads: dict[str, tuple[PlannedWorkload, LocalProgram, Kept]] = {}
         self._leaving: dict[str, tuple[Kept, asyncio.Task[None]]] = {}
 
     @property
@@ -52,8 +52,8 @@ class Crew:
         """Bring what runs to ``plan``; does not wait for it. An Envoy whose bootstrap changed is replaced."""
         envoys = {proxy.id: self._envoy(plan, proxy) for proxy in plan.proxies}
         workloads = {f"{one.namespace}/{one.name}": one for one in plan.workloads}
-        for name in [name for name, (program, _) in self._workloads.items() if workloads.get(name) != program]:
-            self._leave(self._workloads.pop(name)[1])
+        for name in [name for name, (planned, _, _) in self._workloads.items() if workloads.get(name) != planned]:
+            self._leave(self._workloads.pop(name)[2])
         for name in [name for name, (envoy, _) in self._envoys.items() if envoys.get(name) != envoy]:
             self._leave(self._envoys.pop(name)[1])
         for name, envoy in envoys.items():
@@ -64,11 +64,16 @@ class Crew:
             if name not in self._workloads:
                 program = LocalProgram(workload, self._settings.folders, self._settings.output)
                 kept = self._begin(name, program.start, program.stop, self._before_workload(workload))
-                self._workloads[name] = (workload, kept)
+                self._workloads[name] = (workload, program, kept)
+
+    async def silent(self) -> tuple[str, ...]:
+        """The local programs that do not listen yet where they should; without those that have failed already."""
+        starting = {name: program for name, (_, program, kept) in self._workloads.items() if not kept.failed}
+        return tuple([name for name, program in starting.items() if not await program.listens()])
 
     async def end(self) -> None:
         """Local programs first, so that their last requests still find a proxy; then drain the Envoys."""
-        await asyncio.gather(*(kept.stop() for _, kept in self._workloads.values()))
+        await asyncio.gather(*(kept.stop() for _, _, kept in self._workloads.values()))
         await asyncio.gather(*(kept.stop() for _, kept in self._envoys.values()))
         await asyncio.gather(*(task for _, task in list(self._leaving.values())))
 
@@ -80,7 +85,7 @@ class Crew:
     def _all(self) -> Iterable[Kept]:
         yield from (kept for kept, _ in self._leaving.values())
         yield from (kept for _, kept in self._envoys.values())
-        yield from (kept for _, kept in self._workloads.values())
+        yield from (kept for _, _, kept in self._workloads.values())
 
     def _begin(self, name: str, start: Start, stop: Stop, before: Awaitable[object]) -> Kept:
         kept = Kept(name, start, stop, self._say, changed=self._changed)

@@ -57,7 +57,13 @@ class Kept:
         self._back_off = BackOff()
         self._stopping = asyncio.Event()
         self._child: Child | None = None
+        self._failed = False
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the program could not be started, or has ended, at least once."""
+        return self._failed
 
     @property
     def child(self) -> Child | None:
@@ -92,6 +98,7 @@ class Kept:
             try:
                 child = await self._start(self.last_code)
             except (OSError, IsthmusError) as failed:
+                self._failed = True
                 if str(failed) != failure:
                     failure = str(failed)
                     self._say(self.name, f"cannot be started: {failure}")
@@ -112,6 +119,7 @@ class Kept:
         if self._stopping.is_set():
             await self._stop(child)
         self.last_code = await child.wait()
+        self._failed = True
         self._child = None
         self._changed()
 

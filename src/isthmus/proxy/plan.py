@@ -49,6 +49,8 @@ class PlannedWorkload:
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(repr=False)
     working_directory: str
+    listens: tuple[Address, ...] = ()
+    """Where the program is expected to take connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
                 "argv": list(workload.argv),
                 "env": dict(workload.env),
                 "working_directory": workload.working_directory,
+                "listens": [{"host": at.host, "port": at.port} for at in workload.listens],
             }
             for workload in plan.workloads
         ],
@@ -135,6 +138,7 @@ def from_json(value: str | bytes | dict[str, Any]) -> Plan:
                     argv=tuple(workload["argv"]),
                     env=dict(workload["env"]),
                     working_directory=workload["working_directory"],
+                    listens=tuple(Address(at["host"], at["port"]) for at in workload["listens"]),
                 )
                 for workload in data["workloads"]
             ),

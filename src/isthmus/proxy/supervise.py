@@ -104,6 +104,10 @@ class Supervisor:
         own = (kept for kept in (self._control_plane, self._agent) if kept is not None)
         return {kept.name: kept.child.pid for kept in own if kept.child is not None} | dict(self._crew.pids)
 
+    async def silent(self) -> tuple[str, ...]:
+        """As :meth:`Crew.silent`."""
+        return await self._crew.silent()
+
     async def _end_all(self) -> None:
         await self._crew.end()
         for kept in (self._agent, self._control_plane):

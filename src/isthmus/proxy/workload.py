@@ -73,6 +73,16 @@ class LocalProgram:
     async def stop(self, child: Child) -> int:
         return await child.end(GRACE)
 
+    async def listens(self) -> bool:
+        """Whether somebody takes connections wherever the program is expected to."""
+        for address in self._workload.listens:
+            try:
+                _, writer = await asyncio.open_connection(address.host, address.port)
+            except OSError:
+                return False
+            writer.close()
+        return True
+
     async def _copy(self, output: asyncio.StreamReader, sink: Sink) -> None:
         lines = Lines()
         while data := await output.read(_LONGEST_LINE):
