@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import certificates, compile_mesh, edits, hops
+from bench import certificates, chains, compile_mesh, edits, hops
 
 RESULTS = Path(__file__).with_name("results")
-BENCHES = {"compile": compile_mesh, "certificates": certificates, "edits": edits, "hops": hops}
+BENCHES = {"compile": compile_mesh, "certificates": certificates, "edits": edits, "hops": hops, "chains": chains}
 
 
 @dataclass(frozen=True)

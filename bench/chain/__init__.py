@@ -1,0 +1,1 @@
+"""The proxies that ``bench/chains.py`` sets side by side."""
