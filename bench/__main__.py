@@ -14,10 +14,18 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import certificates, chains, compile_mesh, edits, hops
+from bench import certificates, chains, compile_mesh, edits, hops, spread
+from bench.plot import draw
 
 RESULTS = Path(__file__).with_name("results")
-BENCHES = {"compile": compile_mesh, "certificates": certificates, "edits": edits, "hops": hops, "chains": chains}
+BENCHES = {
+    "compile": compile_mesh,
+    "certificates": certificates,
+    "edits": edits,
+    "spread": spread,
+    "hops": hops,
+    "chains": chains,
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,9 @@ def main(names: list[str]) -> None:
     stored = {"when": when.isoformat(), **machine, "parts": parts, "rows": [asdict(row) for row in rows]}
     target.write_text(json.dumps(stored, indent=1) + "\n")
     print(f"raw rounds: {target}", file=sys.stderr)
+    picture = draw(target)
+    if picture is not None:
+        print(f"picture: {picture}", file=sys.stderr)
 
 
 main(sys.argv[1:])
