@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
 from enum import Enum
 
 from isthmus.diag import Origin
+from isthmus.model.traffic_policy import LeveledPolicy, TrafficPolicy
 
 
 class Protocol(Enum):
@@ -36,7 +36,13 @@ class Resolution(Enum):
     """The workloads that its selector matches."""
     STATIC = "static"
     DNS = "dns"
+    DNS_ROUND_ROBIN = "dns round robin"
+    """As DNS, but connections stay when the name's addresses change: only new ones go to the newest."""
     NONE = "none"
+
+    @property
+    def is_dns(self) -> bool:
+        return self in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +65,11 @@ class Endpoint:
     service_account: str | None = None
 
 
-class TlsMode(Enum):
-    """The client side of TLS towards a service (DestinationRule)."""
-
-    AUTO = "AUTO"
-    """Mutual TLS where the endpoint's proxy takes it, plaintext elsewhere: Istio's auto mTLS."""
-    DISABLE = "DISABLE"
-    ISTIO_MUTUAL = "ISTIO_MUTUAL"
-
-
 @dataclass(frozen=True, slots=True)
 class Subset:
     name: str
     labels: Mapping[str, str]
-    tls_mode: TlsMode | None
+    traffic: LeveledPolicy
     origin: Origin
 
 
@@ -81,10 +78,13 @@ class ServicePolicy:
     """What DestinationRules say of a service."""
 
     subsets: tuple[Subset, ...] = ()
-    tls_mode: TlsMode = TlsMode.AUTO
-    port_tls_modes: Mapping[int, TlsMode] | None = None
-    connect_timeout: timedelta = timedelta(seconds=10)
+    traffic: LeveledPolicy = field(default_factory=LeveledPolicy)
     origins: tuple[Origin, ...] = ()
+
+    @property
+    def leveled(self) -> tuple[LeveledPolicy, ...]:
+        """What is said of the service, and of each subset."""
+        return (self.traffic, *(subset.traffic for subset in self.subsets))
 
     def subset(self, name: str) -> Subset | None:
         return next((subset for subset in self.subsets if subset.name == name), None)
@@ -105,7 +105,16 @@ class Service:
     """Outside the mesh (ServiceEntry MESH_EXTERNAL): no automatic mutual TLS."""
     aliases: tuple[str, ...] = ()
     """Other names that mean the same: ``orders.shop``, and ``orders`` within its namespace."""
+    addresses: tuple[str, ...] = ()
+    """IP addresses that mean the same."""
     policy: ServicePolicy = ServicePolicy()
+    subject_alt_names: tuple[str, ...] = ()
+    """Whom its servers' certificates may name instead of the host, where TLS begins at the proxy (ServiceEntry)."""
+
+    def traffic(self, port: int, subset: Subset | None = None) -> TrafficPolicy:
+        """What is in force towards ``port``."""
+        everybody = self.policy.traffic
+        return everybody.at(port) if subset is None else subset.traffic.within(everybody, port)
 
     def port(self, number: int) -> ServicePort | None:
         return next((port for port in self.ports if port.number == number), None)

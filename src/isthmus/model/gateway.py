@@ -58,6 +58,18 @@ class Server:
     https_redirect: bool
     origin: Origin
     bind: str | None = None
+    passthrough: bool = False
+    """TLS goes through as it came, by its server name: ``tls`` is None, as there is nothing to end."""
+
+    @property
+    def secured(self) -> bool:
+        """Whether clients speak TLS to it."""
+        return self.tls is not None or self.passthrough
+
+    @property
+    def is_http(self) -> bool:
+        """Whether requests are what it takes; else connections."""
+        return not self.passthrough and self.protocol not in (ServerProtocol.TLS, ServerProtocol.TCP)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from isthmus.diag import Origin
-from isthmus.model.cluster import Service, ServicePort
+from isthmus.model.cluster import Resolution, Service, ServicePort
 from isthmus.model.gateway import Gateway
-from isthmus.model.policy import AuthorizationPolicy, Broken, PeerAuthentication, RequestAuthentication
+from isthmus.model.host import wildcards
+from isthmus.model.l4_route import L4Table
+from isthmus.model.peer_mode import peer_mode
+from isthmus.model.policy import AuthorizationPolicy, Broken, MutualTls, PeerAuthentication, RequestAuthentication
 from isthmus.model.proxy import Proxy
+from isthmus.model.reading import Parts
 from isthmus.model.route import MESH, RouteTable
 from isthmus.model.selector import labels_match
 from isthmus.model.settings import Settings
+from isthmus.model.telemetry import Telemetry
+from isthmus.model.traffic_policy import ClientTls
 from isthmus.model.workload import Workload, WorkloadPort
 
 
@@ -48,7 +55,7 @@ class SecretRef:
 
 
 @dataclass(frozen=True, slots=True)
-class Policies:
+class Policies(Parts):
     """Security policies, each kind in order of loading, then name, then namespace."""
 
     peer: tuple[PeerAuthentication, ...] = ()
@@ -58,7 +65,7 @@ class Policies:
 
 
 @dataclass(frozen=True)
-class Mesh:
+class Mesh(Parts):
     """Immutable; ``kinds`` make a new one with ``dataclasses.replace``."""
 
     settings: Settings = field(default_factory=Settings)
@@ -71,7 +78,10 @@ class Mesh:
     gateways: tuple[Gateway, ...] = ()
     proxies: tuple[Proxy, ...] = ()
     routes: tuple[RouteTable, ...] = ()
+    l4_routes: tuple[L4Table, ...] = ()
     policies: Policies = Policies()
+    telemetry: tuple[Telemetry, ...] = ()
+    """In order of loading."""
     secrets: Mapping[str, SecretRef] = field(default_factory=dict)
     """By ``namespace/name``."""
 
@@ -94,6 +104,43 @@ class Mesh:
     def mesh_routes(self) -> tuple[RouteTable, ...]:
         """The VirtualServices that sidecars obey."""
         return tuple(table for table in self.routes if MESH in table.gateways)
+
+    @cached_property
+    def _mesh_tables(self) -> Mapping[str, RouteTable]:
+        """By host, or wildcard, as written: the first loaded."""
+        return {host: table for table in reversed(self.mesh_routes) for host in table.hosts}
+
+    def mesh_table(self, host: str) -> RouteTable | None:
+        """The VirtualService that sidecars obey for a service: the closest host wins, then the first loaded."""
+        found = (self._mesh_tables.get(pattern) for pattern in wildcards(host))
+        return next((table for table in found if table is not None), None)
+
+    @cached_property
+    def _routes_by_gateway(self) -> Mapping[str, tuple[RouteTable, ...]]:
+        found: dict[str, list[RouteTable]] = {}
+        for table in self.routes:
+            for key in dict.fromkeys(table.gateways):
+                found.setdefault(key, []).append(table)
+        return {key: tuple(tables) for key, tables in found.items()}
+
+    def routes_at(self, gateway: str) -> tuple[RouteTable, ...]:
+        """The VirtualServices of a gateway (``namespace/name``, or ``mesh``), in order of loading."""
+        return self._routes_by_gateway.get(gateway, ())
+
+    @cached_property
+    def originations(self) -> frozenset[ClientTls]:
+        """What DestinationRules say of TLS to servers outside the mesh."""
+        leveled = (one for service in self.services.values() for one in service.policy.leveled)
+        policies = (policy for one in leveled for policy in (one.everywhere, *one.ports.values()))
+        return frozenset(one.tls for one in policies if one.tls is not None and one.tls.mode.is_origination)
+
+    @cached_property
+    def services_by_namespace(self) -> Mapping[str, Sequence[Service]]:
+        """In order of loading."""
+        found: dict[str, list[Service]] = {}
+        for service in self.services.values():
+            found.setdefault(service.namespace, []).append(service)
+        return found
 
     @cached_property
     def _workloads_by_label(self) -> Mapping[tuple[str, str, str], Sequence[Workload]]:
@@ -147,8 +194,54 @@ class Mesh:
                     ports[number] = WorkloadPort(port.name, number, number)
         return tuple(ports.values())
 
+    @cached_property
+    def _workloads_by_name(self) -> Mapping[tuple[str, str], Workload]:
+        return {(one.namespace, one.name): one for one in reversed(self.workloads)}
+
     def workload_of(self, proxy: Proxy) -> Workload | None:
-        return next((w for w in self.workloads if (w.namespace, w.name) == (proxy.namespace, proxy.name)), None)
+        return self._workloads_by_name.get((proxy.namespace, proxy.name))
+
+    @cached_property
+    def _policies_by_namespace(self) -> Mapping[tuple[str, str | None], tuple[Any, ...]]:
+        """By kind (a field of Policies) and namespace, with those that speak of every namespace; None: these alone."""
+        found: dict[tuple[str, str | None], tuple[Any, ...]] = {}
+        for kind in ("authorization", "request", "broken"):
+            policies = getattr(self.policies, kind)
+            for namespace in {None, *(policy.scope.namespace for policy in policies)}:
+                own = (policy for policy in policies if policy.scope.namespace in (None, namespace))
+                found[kind, namespace] = tuple(own)
+        return found
+
+    def policies_in(self, kind: str, namespaces: frozenset[str]) -> tuple[Any, ...]:
+        """The policies of a kind (a field of Policies) that can speak of something in ``namespaces``, in order."""
+        if len(namespaces) == 1:
+            (namespace,) = namespaces
+            by_namespace = self._policies_by_namespace
+            return by_namespace.get((kind, namespace), by_namespace[kind, None])
+        policies = getattr(self.policies, kind)
+        return tuple(policy for policy in policies if policy.scope.namespace in (None, *namespaces))
+
+    @cached_property
+    def anywhere(self) -> bool:
+        """Whether any call may go wherever it says: to a service of resolution NONE, or to an excluded port."""
+        return any(service.resolution is Resolution.NONE for service in self.services.values()) or any(
+            workload.direct_ports for workload in self.workloads
+        )
+
+    @cached_property
+    def _peer_policies_by_namespace(self) -> Mapping[str, tuple[PeerAuthentication, ...]]:
+        """Those that can decide in a namespace: its own and the root's."""
+        root = self.settings.root_namespace
+        return {
+            namespace: tuple(policy for policy in self.policies.peer if policy.namespace in (namespace, root))
+            for namespace in {root, *(policy.namespace for policy in self.policies.peer)}
+        }
+
+    def peer_mode(self, workload: Workload, port: int) -> tuple[MutualTls, Origin | None]:
+        """The mutual TLS mode of a workload's port, and the policy that decides it; None: the default."""
+        root, by_namespace = self.settings.root_namespace, self._peer_policies_by_namespace
+        policies = by_namespace.get(workload.namespace, by_namespace[root])
+        return peer_mode(policies, root, workload.namespace, workload.labels, port)
 
     def gateways_of(self, proxy: Proxy) -> tuple[Gateway, ...]:
         return tuple(gateway for gateway in self.gateways if labels_match(dict(gateway.selector), proxy.labels))

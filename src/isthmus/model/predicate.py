@@ -211,6 +211,8 @@ class Destination:
 
     port: int
     address: str | None = None
+    callers: str | None = None
+    """The address that all callers come from, where the connection itself has none (a Unix socket)."""
 
 
 def bind(predicate: Predicate, destination: Destination) -> Predicate:
@@ -222,9 +224,19 @@ def bind(predicate: Predicate, destination: Destination) -> Predicate:
         if isinstance(leaf, DestinationIp):
             known = destination.address is not None and ip_address(destination.address) in leaf.network
             return TRUE if known else FALSE
+        if isinstance(leaf, SourceIp | RemoteIp) and destination.callers is not None:
+            return _from_callers(leaf, ip_address(destination.callers) in leaf.network)
         return leaf
 
     return transform(predicate, settle)
+
+
+def _from_callers(leaf: SourceIp | RemoteIp, among: bool) -> Predicate:
+    """Envoy itself would say no to every network, which a DENY rule must not rest on."""
+    if isinstance(leaf, SourceIp):
+        return TRUE if among else FALSE
+    # The client's address is the forwarded one; without any, it is the caller's.
+    return any_of(leaf, negate(Header("x-forwarded-for", Present()))) if among else leaf
 
 
 def bind_peer(predicate: Predicate, peer: str | None, matches: Callable[[StringMatch, str], bool]) -> Predicate:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 
 from isthmus.diag import Origin
+from isthmus.model.telemetry import Provider as TelemetryProvider
+from isthmus.model.telemetry import TelemetryDefaults
 
 
 class OutboundPolicy(Enum):
@@ -63,6 +65,11 @@ class Settings:
     trusted_proxies: int = 0
     """Hops before the gateway whose x-forwarded-for is believed (gatewayTopology.numTrustedProxies)."""
     ext_authz: tuple[ExtAuthz, ...] = ()
+    telemetry_providers: tuple[TelemetryProvider, ...] = ()
+    telemetry: TelemetryDefaults = field(default_factory=TelemetryDefaults)
 
     def provider(self, name: str) -> ExtAuthz | None:
         return next((provider for provider in self.ext_authz if provider.name == name), None)
+
+    def telemetry_provider(self, name: str) -> TelemetryProvider | None:
+        return next((provider for provider in self.telemetry_providers if provider.name == name), None)

@@ -51,6 +51,15 @@ class Placement(Enum):
     """Elsewhere: reached at its address, without a sidecar of ours."""
 
 
+class Network(Enum):
+    """Whose network a program of this machine is in."""
+
+    HOST = "Host"
+    """The machine's: its port is open to every local process."""
+    ISOLATED = "Isolated"
+    """One of its own, shared with its sidecar alone; where the system does not allow that, the machine's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """One instance of a program."""
@@ -68,6 +77,11 @@ class Workload:
     weight: int = 1
     mutual_tls: bool = True
     """Whether its proxy takes mutual TLS: always here, label ``security.istio.io/tlsMode: istio`` elsewhere."""
+    network: Network = Network.HOST
+    no_proxy: tuple[str, ...] = ()
+    """Addresses and CIDRs that the program is told to call itself, past its sidecar."""
+    direct_ports: tuple[int, ...] = ()
+    """Ports at which it may call any host through its sidecar, also where only registered hosts may be called."""
 
     def port_named(self, name: str) -> WorkloadPort | None:
         return next((port for port in self.ports if port.name == name), None)

@@ -11,7 +11,8 @@ from isthmus.model.policy import JwtRule
 
 @dataclass(frozen=True, slots=True, order=True)
 class PortKey:
-    """One listening place of a proxy; ``purpose``: ``gateway``, ``inbound``, ``app``, ``outbound`` or ``upstream``."""
+    """One listening place of a proxy; ``purpose``: ``gateway``, ``inbound``, ``app``, ``outbound``,
+    ``upstream`` or ``metrics``."""
 
     proxy: str
     purpose: str
@@ -20,10 +21,24 @@ class PortKey:
 
 @dataclass(frozen=True, slots=True)
 class Address:
+    """Where something listens. ``host``: an IP address, a DNS name, or the absolute path of a Unix socket."""
+
     host: str
     port: int
+    """0 for a Unix socket."""
+
+    @classmethod
+    def unix(cls, path: str) -> Address:
+        """``path``: absolute, at most 107 bytes (``sun_path``)."""
+        return cls(path, 0)
+
+    @property
+    def is_unix(self) -> bool:
+        return self.host.startswith("/")
 
     def __str__(self) -> str:
+        if self.is_unix:
+            return f"unix://{self.host}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -45,9 +60,22 @@ class World:
     """By proxy id: the value of ``proxy-authorization`` that its own workload alone can send."""
 
     svid_ttl: timedelta = timedelta(hours=1)
+    isolated: frozenset[str] = frozenset()
+    """Sidecars (by id) in a network of their own with their program: what listens there is nobody else's to reach."""
+    sockets: str = ""
+    """The folder of the relay's Unix sockets, by which isolated sidecars reach what is outside."""
+    starting: frozenset[PortKey] = frozenset()
+    """Places before programs that came while the mesh runs, and that their proxy has not opened yet: no endpoints."""
 
     def address(self, proxy: str, purpose: str, number: int) -> Address | None:
         return self.addresses.get(PortKey(proxy, purpose, number))
+
+    def is_isolated(self, proxy: str) -> bool:
+        return proxy in self.isolated
+
+    def is_starting(self, proxy: str, port: int) -> bool:
+        """Whether the place before a program is no endpoint yet."""
+        return PortKey(proxy, "inbound", port) in self.starting
 
     def keys_of(self, rule: JwtRule) -> IssuerKeys:
         if rule.jwks is not None:
