@@ -98,7 +98,7 @@ def test_values(reader: Reader[Any], written: str, value: object) -> None:
         (port, "0", "1:1 ISM1106 0 is not a port (1 to 65535)"),
         (port, "65536", "1:1 ISM1106 65536 is not a port (1 to 65535)"),
         (duration, "5 seconds", '1:1 ISM1106 "5 seconds" is not a duration (such as 5s, 250ms or 1h30m)'),
-        (duration, "5", "1:1 ISM1102 expected a string, found a number"),
+        (duration, "5", "1:1 ISM1102 expected a duration (such as 5s), found a number"),
         (enum_of(Mode), "strict", '1:1 ISM1106 "strict" is not one of STRICT, DISABLE (did you mean "STRICT"?)'),
         (enum_of(Mode), "x", '1:1 ISM1106 "x" is not one of STRICT, DISABLE'),
         (list_of(text), "{a: b}", "1:1 ISM1102 expected a list, found a mapping"),

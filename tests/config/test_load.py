@@ -12,6 +12,7 @@ import pytest
 
 from isthmus.config.load import Loaded, Loader, is_manifest, load
 from isthmus.diag import Report, Severity
+from isthmus.state import StateDir
 
 from .writing import service, shown
 
@@ -60,6 +61,14 @@ def test_hidden_and_backup_files_and_others_do_not_count() -> None:
     put("f/good.yaml", service("good"))
     assert names(load(["f"])) == ["good"]
     assert not is_manifest("#a.yaml")
+
+
+def test_a_state_directory_among_the_manifests_does_not_count() -> None:
+    put("f/good.yaml", service("good"))
+    StateDir.at("f/state").open().write_private("ports.json", b"[]")
+    loaded = load(["f"])
+    assert names(loaded) == ["good"]
+    assert not len(loaded.report)
 
 
 def test_a_named_file_may_be_called_anything() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 from isthmus.config.node import Node
@@ -57,7 +58,7 @@ NOT_YET = Code(
     'the field "{name}" is not supported yet and has no effect',
     what="Istio knows this field; this version of Isthmus does not act on it.",
     why="Nothing that you wrote is ignored in silence.",
-    example="spec:\n  http:\n    - mirror: {host: shadow}",
+    example="retries: {attempts: 2, retryRemoteLocalities: true}",
     fix="Take the field out, or live with its absence.",
 )
 NOT_YET_NARROWS = Code(
@@ -119,7 +120,12 @@ class Field:
 
     @property
     def attribute(self) -> str:
-        return re.sub(r"([A-Z])", lambda m: "_" + m[1].lower(), self.name)
+        return _attribute(self.name)
+
+
+@cache
+def _attribute(name: str) -> str:
+    return re.sub(r"([A-Z])", lambda m: "_" + m[1].lower(), name)
 
 
 def required(name: str, reader: Reader[Any], note: str = "") -> Field:
@@ -224,7 +230,9 @@ def parse_duration(written: str) -> timedelta | None:
 
 
 def _duration(node: Node, report: Report) -> timedelta:
-    parsed = parse_duration(_text(node, report))
+    if not isinstance(node.value, str):
+        raise _mismatch(report, node, "a duration (such as 5s)")
+    parsed = parse_duration(node.value)
     if parsed is None:
         raise fail(report, node, f'"{node.value}" is not a duration (such as 5s, 250ms or 1h30m)')
     return parsed

@@ -16,6 +16,7 @@ from isthmus.config.parse import parse
 from isthmus.config.resource import Document
 from isthmus.config.split import Piece, split
 from isthmus.diag import Code, Diagnostic, Place, Report, Severity, Source
+from isthmus.state import is_state
 
 EMPTY_FOLDER = Code(
     "ISM1007",
@@ -23,7 +24,7 @@ EMPTY_FOLDER = Code(
     "No manifests in a folder",
     "no manifest (*.yaml, *.yml, *.json) in this folder",
     what="A folder that was given has no manifest in it or below it.",
-    why="It may be the wrong folder. Hidden files and folders and editors' backup files do not count.",
+    why="It may be the wrong folder. Hidden files and folders, state directories and editors' backups do not count.",
     example="isthmus analyze docs/   # the manifests are in deploy/",
     fix="Give the folder that holds the manifests, or name the file itself: a named file may be called anything.",
 )
@@ -236,7 +237,8 @@ def _manifests(folder: str, report: Report) -> list[tuple[str, str]]:
         for entry in entries:
             name = entry.name if where == os.curdir else os.path.join(where, entry.name)
             if os.path.isdir(name) if entry.is_symlink() else entry.is_dir():
-                if not entry.name.startswith("."):
+                # A state directory of another name than the usual hidden one has JSON files, and none is a manifest.
+                if not entry.name.startswith(".") and not is_state(name):
                     folders.append(name)
             elif is_manifest(entry.name) and entry.is_symlink():
                 # Also one that leads nowhere: to read it fails, which is better told than passed over.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from isthmus.config.node import Node
 from isthmus.diag import Origin, Ref, Source
@@ -37,6 +37,8 @@ class Resource(Generic[S]):
     spec: S
     root: Node = field(repr=False)
     """Not shown: a Secret's values are in it."""
+    made: dict[object, Any] = field(default_factory=dict, init=False, repr=False)
+    """What was made of it before, for ``kinds/shape/remember.py`` alone."""
 
     @property
     def name(self) -> str:
