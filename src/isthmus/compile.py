@@ -19,6 +19,7 @@ from isthmus.model.identity import Identity
 from isthmus.model.mesh import Mesh
 from isthmus.model.policy import Broken
 from isthmus.model.proxy import Proxy, Role
+from isthmus.model.reading import keep
 from isthmus.model.selector import Scope, labels_match
 from isthmus.model.workload import Placement
 
@@ -139,6 +140,7 @@ class Compiler:
 
     def __init__(self) -> None:
         self._read: dict[Ref, _Read] = {}
+        self._fold = Fold()
 
     def compile(
         self,
@@ -172,19 +174,20 @@ class Compiler:
             elif kind.security:
                 broken.append(_Denied(kind.name, document.ref, document.source, document.root))
         broken.extend(_hold_back(strays, good, resources, report))
-        mesh, applied = _fold(resources)
+        mesh, applied = self._fold.fold(resources)
         if _revert(applied, resources, good, report):
-            mesh, _ = _fold(resources)
+            mesh, _ = self._fold.fold(resources)
         report.extend(applied)
+        given = {document.ref for document in documents} if unparsed else set()
         for unread in unparsed:
             kind = next((kind for kind in KINDS if kind.security and kind.name == unread.kind), None)
             ref = Ref(unread.kind, unread.namespace, unread.name)
-            if kind is not None and ref not in {document.ref for document in documents}:
+            if kind is not None and ref not in given:
                 broken.append(_Denied(kind.name, ref, unread.source, unread.root))
         mesh = _deny_broken(mesh, broken, report)
         kept = {resource.ref: resource for group in resources.values() for resource in group}
         self._read = {document.ref: self._read[document.ref] for document in documents if document.ref in self._read}
-        mesh = assign_proxies(mesh, report)
+        mesh = self._fold.settled("proxies", assign_proxies(mesh, report))
         return Compiled(mesh, tuple(report), kept)
 
     def _reuse(self, kind: AnyKind, document: Document) -> _Read:
@@ -195,11 +198,25 @@ class Compiler:
         return known
 
 
-def _fold(resources: Mapping[str, list[Resource[Any]]]) -> tuple[Mesh, Report]:
-    mesh, report = Mesh(), Report()
-    for kind in KINDS:
-        mesh = kind.apply(tuple(resources[kind.name]), mesh, report)
-    return mesh, report
+class Fold:
+    """Folds again and again. What a kind adds is the very object of the last time while it is the same.
+
+    So whoever compares with the last time has little to compare.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, Mesh] = {}
+
+    def fold(self, resources: Mapping[str, Sequence[Resource[Any]]]) -> tuple[Mesh, Report]:
+        mesh, report = Mesh(), Report()
+        for kind in KINDS:
+            mesh = self.settled(kind.name, kind.apply(tuple(resources[kind.name]), mesh, report))
+        return mesh, report
+
+    def settled(self, stage: str, mesh: Mesh) -> Mesh:
+        """``mesh`` as it is after ``stage``, of the objects of the last time as far as they are the same."""
+        found = self._last[stage] = keep(mesh, self._last.get(stage, mesh))
+        return found
 
 
 def _revert(
@@ -214,6 +231,8 @@ def _revert(
     """
     refused = {found.ref for found in applied.errors if found.code.stops}
     reverted = False
+    if not refused:
+        return reverted
     for group in resources.values():
         for position, resource in enumerate(group):
             earlier = good.get(resource.ref)
@@ -235,6 +254,8 @@ def _hold_back(
     A misspelt kind would otherwise look like a policy that was deleted. A new one that seems to be a security document
     denies, as one whose fields are misspelt does.
     """
+    if not strays:
+        return
     files = {document.source.file: document for document in strays}
     given = {resource.ref for group in resources.values() for resource in group}
     held: set[tuple[str, str]] = set()
@@ -249,6 +270,7 @@ def _hold_back(
             yield _Denied(document.ref.kind, document.ref, document.source, document.root)
 
 
+_BY_NAME = {kind.name: kind for kind in KINDS}
 _GROUPS = tuple({version.rpartition("/")[0] for kind in KINDS for version in kind.api_versions} - {""})
 _NAMES = tuple(kind.name for kind in KINDS) + tuple(name for names in LATER_KINDS.values() for name in names)
 _ALIKE = 0.85
@@ -279,11 +301,11 @@ def _seems_security(document: Document) -> bool:
 
 def _kind_of(document: Document, report: Report) -> AnyKind | None:
     name, version = document.ref.kind, document.api_version
-    place = Place(document.source, document.ref)
-    named = next((kind for kind in KINDS if kind.name == name), None)
-    group = _group(document)
+    named = _BY_NAME.get(name)
     if named is not None and version in named.api_versions:
         return named
+    place = Place(document.source, document.ref)
+    group = _group(document)
     if named is not None and group in {known.rpartition("/")[0] for known in named.api_versions}:
         report.add(WRONG_VERSION, place, kind=name, version=version, versions=", ".join(named.api_versions))
     elif name in LATER_KINDS.get(group, ()):

@@ -7,6 +7,7 @@ import pytest
 from traffic_manifest import Compiled, compiled, core
 
 from isthmus.model.settings import OutboundPolicy, PathNormalization, RequestBody, Settings
+from isthmus.model.telemetry import CustomTag, FileLog, OpenTelemetry, Prometheus, TagSource, TelemetryDefaults
 
 
 def mesh(config: str, name: str = "istio", namespace: str = "istio-system") -> Compiled:
@@ -95,7 +96,7 @@ def test_other_providers_are_warned_about() -> None:
     assert done.mesh.settings.ext_authz == ()
 
 
-@pytest.mark.parametrize("field", ["accessLogFile: x", "trustDomainAliases: [a]", "enableTracing: true"])
+@pytest.mark.parametrize("field", ["trustDomainAliases: [a]", "verifyCertificateAtClient: true"])
 def test_fields_without_effect_are_warned_about(field: str) -> None:
     done = mesh(f"{field}\ntrustDomain: example.org\n")
     assert done.found == ["6:5 warning ISM1104"]
@@ -144,3 +145,75 @@ def test_other_config_maps_are_of_no_consequence(name: str, namespace: str) -> N
     done = mesh("trustDomain: example.org\n", name, namespace)
     assert done.found == ["3:18 info ISM2105"]
     assert done.mesh.settings == Settings()
+
+
+def test_providers_of_telemetry() -> None:
+    done = mesh(
+        """\
+extensionProviders:
+- name: otel
+  opentelemetry:
+    service: observe/otel
+    port: 4317
+    maxTagLength: 40
+    grpc: {initialMetadata: [{name: X-Key, value: k}]}
+    resourceDetectors: {environment: {}}
+- name: web
+  opentelemetry: {service: otel.example.com, port: 4318, http: {path: /v1/traces, timeout: 2s}}
+- name: file
+  envoyFileAccessLog: {path: /var/log/mesh, logFormat: {labels: {some_id: "%REQ(X-ID)%"}}}
+- name: prom
+  prometheus: {}
+defaultProviders: {tracing: [otel], metrics: [prom], accessLogging: [file, envoy]}
+"""
+    )
+    assert [one for one in done.found if "IST0101" not in one] == [], "there are no services here"
+    settings = done.mesh.settings
+    otel, web, file, prom = (settings.telemetry_provider(name) for name in ("otel", "web", "file", "prom"))
+    assert isinstance(otel, OpenTelemetry)
+    assert (otel.host, otel.port, otel.path) == ("otel.observe.svc.cluster.local", 4317, None)
+    assert (otel.headers, otel.max_tag_length, otel.environment) == ((("x-key", "k"),), 40, True)
+    assert isinstance(web, OpenTelemetry)
+    assert (web.host, web.path, web.timeout) == ("otel.example.com", "/v1/traces", timedelta(seconds=2))
+    assert isinstance(file, FileLog)
+    assert (file.path, file.labels) == ("/var/log/mesh", (("some_id", "%REQ(X-ID)%"),))
+    assert isinstance(prom, Prometheus)
+    assert settings.telemetry == TelemetryDefaults(("otel",), ("file", "envoy"), ("prom",))
+    assert settings.telemetry_provider("envoy") is None
+
+
+def test_defaults_of_telemetry() -> None:
+    done = mesh(
+        'accessLogFile: /var/log/mesh\naccessLogFormat: \'{"id": "%REQ(X-ID)%"}\'\naccessLogEncoding: JSON\n'
+        "defaultConfig: {tracing: {sampling: 7.5, maxPathTagLength: 30, customTags: {my_tag: {literal: {value: x}}}}}\n"
+    )
+    assert done.found == []
+    found = done.mesh.settings.telemetry
+    assert (found.sampling, found.max_path_length) == (7.5, 30)
+    assert found.custom_tags == (CustomTag("my_tag", TagSource.LITERAL, "x"),)
+    assert found.file_log is not None
+    assert (found.file_log.path, found.file_log.labels) == ("/var/log/mesh", (("id", "%REQ(X-ID)%"),))
+    assert mesh("accessLogFile: /dev/stdout\n").mesh.settings.telemetry.file_log is None
+
+
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        ("defaultProviders: {tracing: [nobody]}\n", "6:33 error ISM2190"),
+        ("accessLogFile: mesh.log\n", "6:20 error ISM1106"),
+        ("accessLogFile: /x\naccessLogEncoding: JSON\naccessLogFormat: nothing\n", "8:22 error ISM1106"),
+        ("accessLogFormat: 100% of it\n", "6:22 error ISM1106"),
+        ("defaultConfig: {tracing: {sampling: 101}}\n", "6:41 error ISM1106"),
+        ("defaultConfig: {tracing: {zipkin: {}}}\n", "6:31 warning ISM1104"),
+        ("extensionProviders: [{name: a, opentelemetry: {service: a, port: 1, grpc: {}, http: {path: /}}}]\n", None),
+        ("extensionProviders: [{name: a, envoyFileAccessLog: {path: log}}]\n", "6:63 error ISM1106"),
+        (
+            "extensionProviders: [{name: a, envoyFileAccessLog: {logFormat: {labels: {b: c}}, omitEmptyValues: true}}"
+            "]\n",
+            "6:103 warning ISM1104",
+        ),
+    ],
+)
+def test_telemetry_that_cannot_be_read(config: str, found: str | None) -> None:
+    (only,) = mesh(config).found
+    assert only == found if found else only.endswith("error ISM1106")

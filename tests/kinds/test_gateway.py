@@ -117,11 +117,9 @@ def test_mutual_tls_without_any_secret_gets_no_development_ca() -> None:
 @pytest.mark.parametrize(
     ("tls", "at"),
     [
-        ("{mode: PASSTHROUGH}", "9:17"),
         ("{mode: ISTIO_MUTUAL}", "9:17"),
         ("{mode: OPTIONAL_MUTUAL, credentialName: edge-tls}", "9:17"),
         ("{mode: AUTO_PASSTHROUGH}", "9:17"),
-        ("{credentialName: edge-tls}", "9:10"),
         ("{mode: SIMPLE}", "9:10"),
     ],
 )
@@ -131,12 +129,57 @@ def test_a_mode_that_is_not_supported_opens_nothing(tls: str, at: str) -> None:
     assert not only(done).servers
 
 
-@pytest.mark.parametrize("protocol", ["TCP", "TLS"])
-def test_a_protocol_that_is_not_supported_opens_nothing(protocol: str) -> None:
-    tls = "  tls: {mode: SIMPLE, credentialName: edge-tls}" if protocol == "TLS" else ""
-    done = compiled(text(server(9000, protocol, more=tls)), TLS_SECRET)
-    assert done.found == ["7:49 error ISM2111"]
-    assert not only(done).servers
+@pytest.mark.parametrize(
+    ("protocol", "tls", "takes"),
+    [
+        ("HTTP", "", "requests"),
+        ("HTTPS", "{mode: SIMPLE, credentialName: edge-tls}", "requests over TLS"),
+        ("TCP", "", "connections"),
+        ("TLS", "{mode: SIMPLE, credentialName: edge-tls}", "connections over TLS"),
+        ("TLS", "{mode: PASSTHROUGH}", "TLS as it came"),
+        ("HTTPS", "{mode: PASSTHROUGH}", "TLS as it came"),
+        ("TLS", "{}", "TLS as it came"),
+    ],
+)
+def test_what_a_server_takes(protocol: str, tls: str, takes: str) -> None:
+    done = compiled(text(server(9000, protocol, more=f"  tls: {tls}" if tls else "")), TLS_SECRET)
+    assert done.found == []
+    (found,) = only(done).servers
+    own = "requests" if found.is_http else "connections"
+    assert takes == ("TLS as it came" if found.passthrough else own + (" over TLS" if found.secured else ""))
+    assert (found.tls is None) is (takes in ("requests", "connections", "TLS as it came"))
+
+
+@pytest.mark.parametrize(
+    "tls",
+    [
+        "{mode: PASSTHROUGH, credentialName: edge-tls}",
+        "{credentialName: edge-tls}",
+        "{mode: PASSTHROUGH, minProtocolVersion: TLSV1_3}",
+        "{mode: PASSTHROUGH, cipherSuites: [AES128-SHA]}",
+    ],
+)
+def test_what_only_who_ends_tls_needs(tls: str) -> None:
+    """A certificate that is not used would look like one that is."""
+    assert compiled(text(https(tls)), TLS_SECRET).found == ["7:5 error ISM1106"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "found"),
+    [
+        (("HTTP", ""), ("TCP", ""), ["error ISM2112"]),
+        (("TCP", ""), ("HTTP", ""), ["error ISM2112"]),
+        (("TCP", ""), ("TLS", "  tls: {mode: PASSTHROUGH}"), ["error ISM2112"]),
+        (("TLS", "  tls: {mode: PASSTHROUGH}"), ("HTTP", ""), ["error ISM2112"]),
+        (("TLS", "  tls: {mode: PASSTHROUGH}"), ("HTTPS", "  tls: {mode: SIMPLE, credentialName: edge-tls}"), []),
+        (("HTTP", ""), ("GRPC", ""), []),
+    ],
+)
+def test_one_port_is_for_one_use(first: tuple[str, str], second: tuple[str, str], found: list[str]) -> None:
+    """Behind TLS, server names tell HTTP and connections apart."""
+    servers = server(9000, first[0], more=f"{first[1]}\n") + server(9000, second[0], '["b.example.org"]', second[1])
+    done = compiled(text(servers.replace("name: p9000", "name: other", 1)), TLS_SECRET)
+    assert [one.partition(" ")[2] for one in done.found] == found
 
 
 def test_a_secret_without_a_certificate_opens_nothing() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from traffic_manifest import ORDERS, compiled, networking
 
-from isthmus.model.workload import Command, Placement, WorkloadPort
+from isthmus.model.workload import Command, Network, Placement, WorkloadPort
 
 
 def workload(spec: str, metadata: str = "") -> str:
@@ -87,3 +87,41 @@ def test_workloads_that_cannot_be_read(spec: str, found: str) -> None:
     done = compiled(workload(spec), ORDERS)
     assert done.found == [found]
     assert not done.mesh.workloads
+
+
+@pytest.mark.parametrize(
+    ("spec", "network"),
+    [
+        ("command: [web]", Network.ISOLATED),
+        ("{command: [web], network: Isolated}", Network.ISOLATED),
+        ("{command: [web], network: Host}", Network.HOST),
+        ("ports: []", Network.HOST),
+        ("network: Host", Network.HOST),
+    ],
+)
+def test_what_is_started_here_has_a_network_of_its_own_unless_it_says_otherwise(spec: str, network: Network) -> None:
+    done = compiled(workload(spec))
+    assert done.found == []
+    assert done.mesh.workloads[0].network is network
+
+
+def test_a_program_that_nobody_starts_cannot_be_isolated() -> None:
+    """ISM2180."""
+    done = compiled(workload("network: Isolated"))
+    assert done.found == ["5:12 error ISM2180"]
+    assert done.mesh.workloads[0].network is Network.HOST
+
+
+def test_who_goes_out_by_itself_needs_the_machines_network() -> None:
+    """ISM2181."""
+    around = ", annotations: {traffic.sidecar.istio.io/excludeOutboundIPRanges: 192.0.2.0/24}"
+    assert compiled(workload("command: [web]", around)).mesh.workloads[0].network is Network.HOST
+    done = compiled(workload("{command: [web], network: Isolated}", around))
+    assert [each.rpartition(" ")[2] for each in done.found] == ["ISM2181"]
+    assert done.mesh.workloads[0].network is Network.ISOLATED
+
+
+def test_a_network_that_is_none() -> None:
+    done = compiled(workload("{command: [web], network: isolated}"))
+    assert done.found == ["5:29 error ISM1106"]
+    assert '"isolated" is not one of Host, Isolated' in done.messages

@@ -125,7 +125,7 @@ def test_the_other_spelling_of_jwks_uri() -> None:
             '7:28 error ISM1103 spec.jwtRules[0].outputClaimToHeaders[0]: the field "claim" is required',
         ),
         ('issuer: a\nspaceDelimitedClaims: [""]', "7:28 error ISM1106 spec.jwtRules[0].spaceDelimitedClaims[0]"),
-        ("issuer: a\ntimeout: 5", "7:14 error ISM1102 spec.jwtRules[0].timeout: expected a string"),
+        ("issuer: a\ntimeout: 5", "7:14 error ISM1102 spec.jwtRules[0].timeout: expected a duration"),
         ("issuer: a\ntimeout: 10us", "7:14 error ISM1106 spec.jwtRules[0].timeout: a duration must be at least 1ms"),
     ],
 )

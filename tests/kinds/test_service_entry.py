@@ -59,10 +59,12 @@ def test_dns_and_a_selector() -> None:
     assert (service.resolution, service.selector) == (Resolution.WORKLOADS, {"app": "pay"})
 
 
-def test_round_robin_is_dns_with_a_warning() -> None:
+def test_round_robin_is_dns_of_one_name() -> None:
     done = compiled(entry(f"hosts: [pay.example.com]\n{PORTS}\nresolution: DNS_ROUND_ROBIN"))
-    assert done.found == ["7:15 warning ISM1104"]
-    assert done.mesh.services["pay.example.com"].resolution is Resolution.DNS
+    assert done.found == []
+    assert done.mesh.services["pay.example.com"].resolution is Resolution.DNS_ROUND_ROBIN
+    several = "resolution: DNS_ROUND_ROBIN\nendpoints: [{address: a.b}, {address: c.d}]"
+    assert compiled(entry(f"hosts: [pay.example.com]\n{PORTS}\n{several}")).found == ["8:31 error ISM1106"]
 
 
 def test_static_without_endpoints_is_warned_about() -> None:
@@ -83,8 +85,17 @@ def test_two_entries_for_one_host() -> None:
     assert done.mesh.services["pay.internal"].namespace == "shop"
 
 
-def test_addresses_are_warned_about() -> None:
-    assert compiled(entry(f"hosts: [a.b]\n{PORTS}\naddresses: [10.0.0.9]")).found == ["7:3 warning ISM1104"]
+def test_addresses_are_those_of_the_first_host() -> None:
+    done = compiled(entry(f"hosts: [a.b, c.d]\n{PORTS}\naddresses: [10.0.0.9, 10.0.1.0/24, 'fd00::9']"))
+    assert done.found == ["7:25 warning ISM2163"]
+    assert done.mesh.services["a.b"].addresses == ("10.0.0.9", "fd00::9")
+    assert done.mesh.services["c.d"].addresses == ()
+
+
+def test_names_of_certificates() -> None:
+    done = compiled(entry(f"hosts: [a.b, c.d]\n{PORTS}\nsubjectAltNames: [x.y]"))
+    assert done.found == []
+    assert {service.subject_alt_names for service in done.mesh.services.values()} == {("x.y",)}
 
 
 @pytest.mark.parametrize(
@@ -108,7 +119,7 @@ def test_addresses_are_warned_about() -> None:
             f"hosts: [a.b]\n{PORTS}\nresolution: DNS\nendpoints: [{{address: c}}]\nworkloadSelector: {{}}",
             "9:21 error ISM1106",
         ),
-        (f"hosts: [a.b]\n{PORTS}\nsubjectAltNames: [x]", "7:3 error ISM1105"),
+        (f"hosts: [a.b]\n{PORTS}\naddresses: [a.b]", "7:15 error ISM1106"),
         (f'hosts: [a.b]\n{PORTS}\nexportTo: ["."]', "7:13 error ISM1105"),
     ],
 )

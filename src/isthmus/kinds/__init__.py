@@ -14,6 +14,7 @@ from isthmus.kinds import (
     service,
     service_account,
     service_entry,
+    telemetry,
     virtual_service,
     workload_entry,
 )
@@ -35,11 +36,11 @@ KINDS: tuple[AnyKind, ...] = (
     peer_authentication.KIND,
     request_authentication.KIND,
     authorization_policy.KIND,
+    telemetry.KIND,
 )
 
 LATER_KINDS: dict[str, tuple[str, ...]] = {
     "networking.istio.io": ("EnvoyFilter", "ProxyConfig", "Sidecar", "WorkloadGroup"),
-    "telemetry.istio.io": ("Telemetry",),
     "extensions.istio.io": ("TrafficExtension", "WasmPlugin"),
 }
 """Kinds that Istio serves and this version does not act on, by API group."""

@@ -22,8 +22,17 @@ from isthmus.kinds.shape.mesh_config import (
     camel_case,
 )
 from isthmus.kinds.shape.support import ENVELOPE
+from isthmus.kinds.shape.telemetry_defaults import LogEncoding, json_labels
+from isthmus.kinds.shape.telemetry_provider import (
+    file_log,
+    open_telemetry,
+    prometheus,
+    report_unknown_provider,
+)
 from isthmus.model.mesh import Mesh
 from isthmus.model.settings import ExtAuthz, Settings
+from isthmus.model.telemetry import DEFAULT_SAMPLING, STANDARD_OUTPUT, FileLog, TelemetryDefaults
+from isthmus.model.telemetry import Provider as TelemetryProvider
 
 NO_CONSEQUENCE = Code(
     "ISM2105",
@@ -120,7 +129,21 @@ def apply(resources: Sequence[Resource[ConfigMapSpec]], mesh: Mesh, report: Repo
             report.add(NO_CONSEQUENCE, resource.root.at("metadata", "name"), name=NAME, namespace=NAMESPACE)
         else:
             mesh = replace(mesh, settings=_settings(resource.spec.mesh, resource, mesh.settings))
+            _check_default_providers(resource.spec.mesh, mesh.settings, report)
     return mesh
+
+
+def _check_default_providers(config: MeshConfig, settings: Settings, report: Report) -> None:
+    names = config.default_providers
+    if names is None:
+        return
+    for what, field, given in (
+        ("spans", "tracing", names.tracing),
+        ("metrics", "metrics", names.metrics),
+        ("logs", "accessLogging", names.access_logging),
+    ):
+        for name in given:
+            report_unknown_provider(what, name, names.at.at(field), settings, report)
 
 
 def _settings(config: MeshConfig, resource: Resource[ConfigMapSpec], settings: Settings) -> Settings:
@@ -134,20 +157,69 @@ def _settings(config: MeshConfig, resource: Resource[ConfigMapSpec], settings: S
         path_normalization=normalization.normalization if normalization is not None else settings.path_normalization,
         trusted_proxies=topology.num_trusted_proxies if topology is not None else settings.trusted_proxies,
     )
-    providers = (_provider(provider, resource, changed) for provider in config.extension_providers)
-    return replace(changed, ext_authz=tuple(provider for provider in providers if provider is not None))
+    providers = (_ext_authz(provider, resource, changed) for provider in config.extension_providers)
+    receivers = (_telemetry(provider, resource, changed) for provider in config.extension_providers)
+    return replace(
+        changed,
+        ext_authz=tuple(provider for provider in providers if provider is not None),
+        telemetry_providers=tuple(provider for provider in receivers if provider is not None),
+        telemetry=_telemetry_defaults(config, resource),
+    )
 
 
-def _provider(written: ProviderSpec, resource: Resource[ConfigMapSpec], settings: Settings) -> ExtAuthz | None:
-    """None: a provider of something else than authorisation, which its reader has warned about."""
+def _telemetry(
+    written: ProviderSpec, resource: Resource[ConfigMapSpec], settings: Settings
+) -> TelemetryProvider | None:
+    """None: a provider of something else than telemetry."""
+    origin = replace(resource.origin, source=written.at.source)
+    if written.opentelemetry is not None:
+        host = _host(written.opentelemetry.service, settings)
+        return open_telemetry(written.name, written.opentelemetry, host, origin)
+    if written.envoy_file_access_log is not None:
+        return file_log(written.name, written.envoy_file_access_log, origin)
+    return prometheus(written.name, origin) if written.prometheus is not None else None
+
+
+def _telemetry_defaults(config: MeshConfig, resource: Resource[ConfigMapSpec]) -> TelemetryDefaults:
+    names = config.default_providers
+    tracing = config.default_config.tracing if config.default_config is not None else None
+    sampling = tracing.sampling if tracing is not None else None
+    return TelemetryDefaults(
+        tracing=names.tracing if names is not None else (),
+        logging=names.access_logging if names is not None else (),
+        metrics=names.metrics if names is not None else (),
+        # Zero is protobuf's "not said", and Istio's default is taken (core/tracing.go, proxyConfigSamplingValue).
+        sampling=sampling or DEFAULT_SAMPLING,
+        custom_tags=tracing.custom_tags if tracing is not None else (),
+        max_path_length=tracing.max_path_tag_length if tracing is not None else None,
+        file_log=_mesh_log(config, resource),
+    )
+
+
+def _mesh_log(config: MeshConfig, resource: Resource[ConfigMapSpec]) -> FileLog | None:
+    """What ``accessLogFile`` asks for beyond the log of Isthmus, which is on standard output already."""
+    if not config.access_log_file or (config.access_log_file == STANDARD_OUTPUT and not config.access_log_format):
+        return None
+    layout = config.access_log_format
+    if config.access_log_encoding is LogEncoding.JSON:
+        return FileLog("", config.access_log_file, resource.origin, labels=json_labels(layout) or ())
+    return FileLog("", config.access_log_file, resource.origin, text=layout)
+
+
+def _host(service: str, settings: Settings) -> str:
+    namespace, _, host = service.rpartition("/")
+    return full_host(host, namespace or settings.root_namespace, settings)
+
+
+def _ext_authz(written: ProviderSpec, resource: Resource[ConfigMapSpec], settings: Settings) -> ExtAuthz | None:
+    """None: a provider of something else than authorisation."""
     http, grpc = written.envoy_ext_authz_http, written.envoy_ext_authz_grpc
     spec: HttpProviderSpec | GrpcProviderSpec | None = http or grpc
     if spec is None:
         return None
-    namespace, _, host = spec.service.rpartition("/")
     provider = ExtAuthz(
         name=written.name,
-        host=full_host(host, namespace or settings.root_namespace, settings),
+        host=_host(spec.service, settings),
         port=spec.port,
         grpc=http is None,
         origin=replace(resource.origin, source=written.at.source),

@@ -12,7 +12,14 @@ from isthmus.diag import Code, Place, Report, Severity
 from isthmus.kinds.shape.conversion import converted
 from isthmus.kinds.shape.host import is_ip, wildcard_problem
 from isthmus.kinds.shape.kind import Kind
-from isthmus.kinds.shape.server_tls import SERVER_NOT_OPENED, SERVER_TLS, ServerTlsSpec, server_tls
+from isthmus.kinds.shape.server_tls import (
+    SERVER_NOT_OPENED,
+    SERVER_TLS,
+    ServerTlsSpec,
+    ends_tls,
+    passes_through,
+    server_tls,
+)
 from isthmus.kinds.shape.version import NETWORKING
 from isthmus.model.gateway import ClosedServer, Gateway, Server, ServerHost, ServerProtocol, ServerTls
 from isthmus.model.mesh import Deployed, Mesh
@@ -35,7 +42,7 @@ PORT_PROTOCOLS = Code(
     Severity.ERROR,
     "One port, two protocols",
     "port {port} is opened as {theirs} by {other} on the same proxies: this {ours} server is not opened",
-    what="Servers of the same gateway proxies open one port with and without TLS.",
+    what="Servers of the same gateway proxies open one port with and without TLS, or as HTTP and as plain TCP.",
     why="The first in order of loading decides; a plaintext server must not open a port that another one protects.",
     example="servers:\n- port: {number: 443, name: a, protocol: HTTPS}\n- port: {number: 443, name: b, protocol: HTTP}",
     fix="Give them different ports.",
@@ -63,7 +70,6 @@ ONE_PROXY = Code(
 )
 
 _PROTOCOLS = {protocol.name: protocol for protocol in ServerProtocol}
-_HTTP = (ServerProtocol.HTTP, ServerProtocol.HTTP2, ServerProtocol.GRPC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +112,12 @@ def _host_problem(written: str) -> str | None:
 def _server_problem(server: ServerSpec) -> str | None:
     protocol, tls = server.port.protocol, server.tls
     if protocol in (ServerProtocol.HTTPS, ServerProtocol.TLS):
-        return f"{protocol.name} needs tls settings" if tls is None else None
+        if tls is None:
+            return f"{protocol.name} needs tls settings"
+        if passes_through(tls) and ends_tls(tls):
+            unsaid = "no mode is given, which means PASSTHROUGH" if tls.mode is None else "mode is PASSTHROUGH"
+            return f"{unsaid}: TLS is not ended here, so certificates, versions and cipher suites have no effect"
+        return None
     if tls is not None and (tls.mode is not None or tls.credential_name is not None or tls.cipher_suites):
         return f"a server of protocol {protocol.name} can have no TLS but httpsRedirect; did you mean protocol HTTPS?"
     return None
@@ -125,7 +136,7 @@ _SERVER = checked(
             record(
                 ServerPort,
                 required("number", port),
-                required("protocol", converted(text, _protocol), note="HTTP, HTTP2, GRPC and HTTPS are opened"),
+                required("protocol", converted(text, _protocol), note="HTTP, HTTP2, GRPC, HTTPS, TLS or TCP"),
                 required("name", text),
                 later("targetPort"),
             ),
@@ -186,13 +197,13 @@ def apply(resources: Sequence[Resource[GatewaySpec]], mesh: Mesh, report: Report
 
 def _server(spec: ServerSpec, resource: Resource[GatewaySpec], mesh: Mesh, report: Report) -> Server | None:
     number, protocol = spec.port.number, spec.port.protocol
-    if protocol in (ServerProtocol.TLS, ServerProtocol.TCP):
-        reason = f"protocol {protocol.name} is not supported yet"
-        report.add(SERVER_NOT_OPENED, spec.port.at.at("protocol"), port=number, reason=reason)
-        return None
     tls: ServerTls | None = None
-    if protocol is ServerProtocol.HTTPS:
+    passthrough = False
+    if protocol in (ServerProtocol.HTTPS, ServerProtocol.TLS):
         assert spec.tls is not None  # _server_problem has seen to it
+        passthrough = passes_through(spec.tls)
+    if protocol in (ServerProtocol.HTTPS, ServerProtocol.TLS) and not passthrough:
+        assert spec.tls is not None
         tls = server_tls(spec.tls, number, resource.namespace, mesh, report)
         if tls is None:
             return None
@@ -205,6 +216,7 @@ def _server(spec: ServerSpec, resource: Resource[GatewaySpec], mesh: Mesh, repor
         https_redirect=spec.tls is not None and spec.tls.https_redirect,
         origin=replace(resource.origin, source=spec.at.source),
         bind=spec.bind,
+        passthrough=passthrough,
     )
 
 
@@ -218,7 +230,7 @@ def _unclaimed(spec: ServerSpec, new: _Claim, earlier: Sequence[_Claim], mesh: M
     rivals = [claim for claim in earlier if _share_proxies(claim.gateway, new.gateway, mesh)]
     number = new.server.port
     for rival in rivals:
-        if (rival.server.tls is None) != (new.server.tls is None):
+        if _use(rival.server) != _use(new.server):
             theirs, ours = rival.server.protocol.name, new.server.protocol.name
             other = rival.gateway.origin.ref
             report.add(PORT_PROTOCOLS, spec.port.at, port=number, theirs=theirs, ours=ours, other=other)
@@ -239,10 +251,15 @@ def _unclaimed(spec: ServerSpec, new: _Claim, earlier: Sequence[_Claim], mesh: M
     return replace(new.server, hosts=tuple(kept)) if kept else None
 
 
+def _use(server: Server) -> str:
+    """What a port is opened for: behind TLS, names tell HTTP and connections apart; without it nothing does."""
+    return "tls" if server.secured else "http" if server.is_http else "tcp"
+
+
 def _same_host(server: Server, host: ServerHost) -> bool:
     """With TLS the name alone decides (SNI); without, servers for VirtualServices of different namespaces share it."""
     for other in server.hosts:
-        apart = server.tls is None and None not in (other.namespace, host.namespace)
+        apart = not server.secured and None not in (other.namespace, host.namespace)
         if other.name == host.name and not (apart and other.namespace != host.namespace):
             return True
     return False

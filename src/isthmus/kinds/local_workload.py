@@ -11,12 +11,17 @@ from isthmus.config.decode import Reader, checked, list_of, map_of, optional, po
 from isthmus.config.node import Node
 from isthmus.config.resource import Resource
 from isthmus.diag import Code, Report, Severity
+from isthmus.kinds.shape.conversion import converted
+from isthmus.kinds.shape.exclusion import Exclusion, excluded
 from isthmus.kinds.shape.host import NOT_FOUND, find_service, full_host, host_name
 from isthmus.kinds.shape.kind import Kind
+from isthmus.kinds.shape.remember import remembered
 from isthmus.kinds.shape.service_account import service_account
+from isthmus.kinds.virtual_service.nobody_says_where import NOBODY_SAYS_WHERE
 from isthmus.kinds.workload_entry import is_loopback
+from isthmus.model.cluster import Resolution
 from isthmus.model.mesh import Mesh
-from isthmus.model.workload import Command, Placement, Upstream, Workload, WorkloadPort
+from isthmus.model.workload import Command, Network, Placement, Upstream, Workload, WorkloadPort
 
 DUPLICATE_WORKLOAD = Code(
     "ISM2104",
@@ -30,6 +35,31 @@ DUPLICATE_WORKLOAD = Code(
     stops=False,
 )
 
+NOTHING_TO_ISOLATE = Code(
+    "ISM2180",
+    Severity.ERROR,
+    "Isolated without a command",
+    "network: Isolated without a command: a program that you start yourself is in the machine's own network",
+    what="A LocalWorkload without a command asks for a network of its own.",
+    why="Only a program that Isthmus starts can be put there; yours would stay open to every process of the machine.",
+    example="kind: LocalWorkload\nspec:\n  network: Isolated\n  ports: [{name: http, number: 8080, listen: 9000}]",
+    fix="Give it a command, or start the program with `isthmus run --network isolated -- CMD`.",
+    stops=False,
+)
+NO_WAY_AROUND = Code(
+    "ISM2181",
+    Severity.WARNING,
+    "Excluded ranges in a network of its own",
+    "network: Isolated: what excludeOutboundIPRanges names is called through the sidecar all the same",
+    what="A LocalWorkload asks for a network of its own, and for addresses that it calls without its sidecar.",
+    why="In a network of its own there is nothing but the sidecar: no address can be called past it.",
+    example="metadata:\n  annotations: {traffic.sidecar.istio.io/excludeOutboundIPRanges: 192.0.2.0/24}\n"
+    "spec:\n  network: Isolated\n  command: [web]",
+    fix="Take one of the two out. Without `network`, such a workload stays in the machine's network.",
+)
+
+RUN_SOURCE = "<isthmus run>"
+"""In place of a file: the workloads of ``isthmus run``, which starts their program itself."""
 _NAME = re.compile(r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BIND = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:\[\]]+):(\d{1,5})")
@@ -62,6 +92,7 @@ class LocalWorkloadSpec:
     working_directory: str
     ports: tuple[PortSpec, ...]
     upstreams: tuple[UpstreamSpec, ...]
+    network: Network | None
 
 
 def _bind_problem(bind: str) -> str | None:
@@ -86,6 +117,11 @@ def _environment_problem(env: dict[str, str]) -> str | None:
     return None if wrong is None else f'"{wrong}" is not the name of an environment variable'
 
 
+def _network_problem(written: str) -> str | None:
+    names = [network.value for network in Network]
+    return None if written in names else f'"{written}" is not one of {", ".join(names)}'
+
+
 def _args_problem(spec: LocalWorkloadSpec) -> str | None:
     return "args without a command" if spec.args and not spec.command else None
 
@@ -102,6 +138,10 @@ _UPSTREAM = record(
     required("port", port),
     optional("bind", checked(text, _bind_problem), "127.0.0.1:0", note="loopback only; port 0: a free one"),
 )
+_NETWORK = converted(checked(text, _network_problem), lambda written, *_: Network(written))
+_NETWORK_NOTE = (
+    "Isolated (with a command, the default): its own and its sidecar's, where that is allowed; Host: the machine's"
+)
 SPEC: Reader[LocalWorkloadSpec] = checked(
     record(
         LocalWorkloadSpec,
@@ -113,6 +153,7 @@ SPEC: Reader[LocalWorkloadSpec] = checked(
         optional("workingDirectory", text, ".", note="from the manifest's folder"),
         optional("ports", checked(list_of(_PORT), _ports_problem), ()),
         optional("upstreams", list_of(_UPSTREAM), ()),
+        optional("network", _NETWORK, note=_NETWORK_NOTE),
     ),
     _args_problem,
 )
@@ -131,8 +172,10 @@ def apply(resources: Sequence[Resource[LocalWorkloadSpec]], mesh: Mesh, report: 
     return replace(mesh, workloads=tuple(workloads))
 
 
+@remembered
 def _workload(resource: Resource[LocalWorkloadSpec], mesh: Mesh, report: Report) -> Workload:
     spec = resource.spec
+    exclusion = excluded(resource, report)
     return Workload(
         name=resource.name,
         namespace=resource.namespace,
@@ -144,7 +187,24 @@ def _workload(resource: Resource[LocalWorkloadSpec], mesh: Mesh, report: Report)
         origin=resource.origin,
         command=_command(resource),
         upstreams=tuple(_upstream(each, resource, mesh, report) for each in spec.upstreams),
+        network=_network(resource, exclusion, report),
+        no_proxy=exclusion.ranges,
+        direct_ports=exclusion.ports,
     )
+
+
+def _network(resource: Resource[LocalWorkloadSpec], exclusion: Exclusion, report: Report) -> Network:
+    """Apart wherever it can be: what is started here, and does not ask to go out by itself."""
+    wanted, command = resource.spec.network, resource.spec.command
+    if wanted is not Network.ISOLATED:
+        return wanted or (Network.ISOLATED if command and not exclusion.ranges else Network.HOST)
+    at = resource.root.at("spec", "network")
+    if not command and resource.source.file != RUN_SOURCE:
+        report.add(NOTHING_TO_ISOLATE, at)
+        return Network.HOST
+    if exclusion.ranges:
+        report.add(NO_WAY_AROUND, at)
+    return wanted
 
 
 def _command(resource: Resource[LocalWorkloadSpec]) -> Command | None:
@@ -163,6 +223,8 @@ def _upstream(spec: UpstreamSpec, resource: Resource[LocalWorkloadSpec], mesh: M
         numbers = ", ".join(str(each.number) for each in service.ports)
         near = f" (it has {numbers})" if numbers else ""
         report.add(NOT_FOUND, spec.at.at("port"), kind=f"port of {service.host}", name=spec.port, hint=near)
+    if service is not None and service.resolution is Resolution.NONE:
+        report.add(NOBODY_SAYS_WHERE, spec.at.at("host"), host=service.host, where="at a local address")
     host = full_host(spec.host, resource.namespace, mesh.settings)
     return Upstream(host, spec.port, spec.bind, replace(resource.origin, source=spec.at.source))
 

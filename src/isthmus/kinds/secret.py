@@ -17,8 +17,9 @@ from isthmus.config.node import Node
 from isthmus.config.resource import Resource
 from isthmus.diag import Report
 from isthmus.kinds.shape.kind import Kind
-from isthmus.kinds.shape.server_tls import CA_KEYS, CERTIFICATE_KEYS, INVALID_CREDENTIAL
+from isthmus.kinds.shape.server_tls import INVALID_CREDENTIAL
 from isthmus.kinds.shape.support import ENVELOPE
+from isthmus.model.credential import CA_KEYS, CERTIFICATE_KEYS
 from isthmus.model.mesh import Mesh, SecretRef
 
 _TLS_TYPE = "kubernetes.io/tls"

@@ -30,6 +30,7 @@ from isthmus.config.resource import Resource
 from isthmus.diag import Code, Report, Severity
 from isthmus.kinds.shape.kind import Kind
 from isthmus.kinds.shape.protocol import UNNAMED_PROTOCOL, port_protocol
+from isthmus.kinds.shape.remember import remembered
 from isthmus.kinds.shape.support import warn_unsupported
 from isthmus.model.cluster import Protocol, Resolution, Service, ServicePort
 from isthmus.model.mesh import Mesh
@@ -158,6 +159,7 @@ def add_service(services: dict[str, Service], service: Service, at: Node, report
         report.add(DUPLICATE_HOST, at, host=service.host, other=other.origin.ref)
 
 
+@remembered
 def _service(resource: Resource[ServiceSpec], mesh: Mesh, report: Report) -> Service | None:
     spec = resource.spec
     if resource.annotations.get(EXPORT_ANNOTATION, "*") != "*":

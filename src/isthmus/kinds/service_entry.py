@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from ipaddress import ip_network
 
 from isthmus.config.decode import (
     Reader,
@@ -14,7 +15,6 @@ from isthmus.config.decode import (
     later,
     list_of,
     map_of,
-    narrows,
     optional,
     port,
     record,
@@ -30,7 +30,7 @@ from isthmus.kinds.shape.host import host_name, is_ip, wildcard_problem
 from isthmus.kinds.shape.kind import Kind
 from isthmus.kinds.shape.protocol import UNNAMED_PROTOCOL, named_protocol
 from isthmus.kinds.shape.service_account import service_account
-from isthmus.kinds.shape.support import EXPORT_TO, warn_unsupported
+from isthmus.kinds.shape.support import EXPORT_TO
 from isthmus.kinds.shape.version import NETWORKING
 from isthmus.kinds.workload_entry import weight
 from isthmus.model.cluster import Endpoint, Protocol, Resolution, Service, ServicePort
@@ -46,13 +46,23 @@ NO_ENDPOINTS = Code(
     example="resolution: STATIC   # and no endpoints",
     fix="Add endpoints or a workloadSelector, or choose resolution DNS.",
 )
+ADDRESS_RANGE = Code(
+    "ISM2163",
+    Severity.WARNING,
+    "A range of addresses for a service",
+    'the range "{address}" has no effect: calls name a host or a single address',
+    what="A ServiceEntry gives a CIDR range as its addresses.",
+    why="Programs call through an explicit proxy by name; one address can stand for a name, a range cannot.",
+    example="addresses: [10.0.0.0/24]",
+    fix="Give single addresses, or let programs call the host by its name.",
+)
 
 
 class _Resolution(Enum):
     NONE = Resolution.NONE
     STATIC = Resolution.STATIC
     DNS = Resolution.DNS
-    DNS_ROUND_ROBIN = "DNS_ROUND_ROBIN"
+    DNS_ROUND_ROBIN = Resolution.DNS_ROUND_ROBIN
 
 
 class _Location(Enum):
@@ -94,6 +104,8 @@ class ServiceEntrySpec:
     resolution: _Resolution
     endpoints: tuple[EndpointSpec, ...]
     workload_selector: SelectorSpec | None
+    addresses: tuple[str, ...]
+    subject_alt_names: tuple[str, ...]
 
 
 def _protocol(written: str, node: Node, report: Report) -> Protocol:
@@ -101,6 +113,14 @@ def _protocol(written: str, node: Node, report: Report) -> Protocol:
     if protocol is None:
         raise fail(report, node, f'"{written}" is not a protocol (HTTP, HTTP2, GRPC, HTTPS, TLS, TCP)')
     return protocol
+
+
+def _address_problem(written: str) -> str | None:
+    try:
+        ip_network(written, strict=False)
+    except ValueError:
+        return f'"{written}" is not an IP address or a CIDR range'
+    return None
 
 
 def _host_problem(host: str) -> str | None:
@@ -122,6 +142,8 @@ def _coherent(spec: ServiceEntrySpec, node: Node, report: Report) -> ServiceEntr
         raise fail(report, node.at("workloadSelector"), "only one of endpoints, workloadSelector can be given")
     if spec.endpoints and spec.resolution is _Resolution.NONE:
         raise fail(report, node.at("endpoints"), "resolution NONE (the default) takes no endpoints: say STATIC or DNS")
+    if spec.resolution is _Resolution.DNS_ROUND_ROBIN and len(spec.endpoints) > 1:
+        raise fail(report, node.at("endpoints", 1), "DNS_ROUND_ROBIN takes one endpoint: of several, say DNS")
     if spec.resolution in (_Resolution.DNS, _Resolution.DNS_ROUND_ROBIN) and not spec.endpoints:
         for index, host in enumerate(spec.hosts):
             if host.startswith("*"):
@@ -159,11 +181,11 @@ SPEC: Reader[ServiceEntrySpec] = converted(
         required("hosts", list_of(checked(text, _host_problem), least=1)),
         required("ports", checked(list_of(_PORT, least=1), _ports_problem)),
         optional("location", enum_of(_Location), _Location.MESH_EXTERNAL),
-        optional("resolution", enum_of(_Resolution), _Resolution.NONE, note="DNS_ROUND_ROBIN: as DNS, with a warning"),
+        optional("resolution", enum_of(_Resolution), _Resolution.NONE),
         optional("endpoints", list_of(_ENDPOINT), ()),
         optional("workloadSelector", record(SelectorSpec, optional("labels", map_of(text), {}))),
-        later("addresses"),
-        narrows("subjectAltNames"),
+        optional("addresses", list_of(checked(text, _address_problem)), (), note="single ones; a range has no effect"),
+        optional("subjectAltNames", list_of(text), ()),
         EXPORT_TO,
     ),
     _coherent,
@@ -183,8 +205,9 @@ def _tell(spec: ServiceEntrySpec, report: Report) -> None:
     for each in spec.ports:
         if each.protocol is None:
             report.add(UNNAMED_PROTOCOL, each.at, number=each.number, name=f'named "{each.name}"')
-    if spec.resolution is _Resolution.DNS_ROUND_ROBIN:
-        warn_unsupported(spec.at.at("resolution"), "resolution: DNS_ROUND_ROBIN", report)
+    for index, address in enumerate(spec.addresses):
+        if not is_ip(address):
+            report.add(ADDRESS_RANGE, spec.at.at("addresses", index), address=address)
     if spec.resolution is _Resolution.STATIC and not spec.endpoints and spec.workload_selector is None:
         report.add(NO_ENDPOINTS, spec.at.at("resolution"))
 
@@ -192,11 +215,7 @@ def _tell(spec: ServiceEntrySpec, report: Report) -> None:
 def _service(resource: Resource[ServiceEntrySpec], host: str) -> Service:
     spec = resource.spec
     selector = spec.workload_selector
-    resolution = Resolution.DNS
-    if selector is not None:
-        resolution = Resolution.WORKLOADS
-    elif isinstance(spec.resolution.value, Resolution):
-        resolution = spec.resolution.value
+    resolution = Resolution.WORKLOADS if selector is not None else spec.resolution.value
     return Service(
         host=host.lower().removesuffix("."),
         namespace=resource.namespace,
@@ -211,6 +230,9 @@ def _service(resource: Resource[ServiceEntrySpec], host: str) -> Service:
             for each in spec.endpoints
         ),
         external=spec.location is _Location.MESH_EXTERNAL,
+        # Of several hosts an address can mean one only: the first.
+        addresses=tuple(filter(is_ip, spec.addresses)) if host == spec.hosts[0] else (),
+        subject_alt_names=spec.subject_alt_names,
     )
 
 

@@ -12,6 +12,7 @@ from isthmus.config.resource import Resource
 from isthmus.diag import Report
 from isthmus.kinds.shape.host import is_ip, name_problem
 from isthmus.kinds.shape.kind import Kind
+from isthmus.kinds.shape.remember import remembered
 from isthmus.kinds.shape.service_account import service_account
 from isthmus.kinds.shape.version import NETWORKING
 from isthmus.model.mesh import Mesh
@@ -61,6 +62,7 @@ def apply(resources: Sequence[Resource[WorkloadEntrySpec]], mesh: Mesh, report: 
     return replace(mesh, workloads=(*mesh.workloads, *map(_workload, resources)))
 
 
+@remembered
 def _workload(resource: Resource[WorkloadEntrySpec]) -> Workload:
     spec = resource.spec
     # The labels of the metadata win (Istio: serviceregistry/serviceentry/conversion.go, convertWorkloadEntry).

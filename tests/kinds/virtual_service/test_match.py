@@ -4,7 +4,7 @@ import pytest
 from traffic_manifest import ORDERS, Compiled, compiled, networking
 
 from isthmus.model.match import Exact, Prefix, Present, Regex
-from isthmus.model.route import RouteMatch
+from isthmus.model.route import ClaimMatch, RouteMatch
 
 
 def match(written: str) -> Compiled:
@@ -33,6 +33,15 @@ def match(written: str) -> Compiled:
         ("{sourceLabels: {b: c, a: b}}", RouteMatch(source_labels=(("a", "b"), ("b", "c")))),
         ("{sourceNamespace: shop}", RouteMatch(source_namespace="shop")),
         ("{name: a name for people}", RouteMatch()),
+        ("{statPrefix: a}", RouteMatch(stat_prefix="a")),
+        (
+            '{headers: {"@request.auth.claims.realm.name": {exact: eu}, x-a: {}}}',
+            RouteMatch(headers=(("x-a", Present()),), claims=(ClaimMatch(("realm", "name"), Exact("eu")),)),
+        ),
+        (
+            '{withoutHeaders: {"@Request.Auth.Claims[realm][a.b]": {}}}',
+            RouteMatch(without_claims=(ClaimMatch(("realm", "a.b"), Present()),)),
+        ),
     ],
 )
 def test_what_a_match_asks_for(written: str, expected: RouteMatch) -> None:
@@ -54,8 +63,10 @@ def test_what_a_match_asks_for(written: str, expected: RouteMatch) -> None:
         ("{method: GET}", "7:22 error ISM1102"),
         ("{port: 0}", "7:20 error ISM1106"),
         ('{headers: {"a b": {}}}', "7:31 error ISM1106"),
-        ('{headers: {"@request.auth.claims.group": {exact: admin}}}', "7:24 error ISM2121"),
-        ('{withoutHeaders: {"@request.auth.claims[group]": {}}}', "7:31 error ISM2121"),
+        ('{headers: {"@request.auth.claims": {exact: admin}}}', "7:48 error ISM1106"),
+        ('{withoutHeaders: {"@request.auth.claims[group": {}}}', "7:61 error ISM1106"),
+        ('{headers: {"@request.auth.claims.a..b": {}}}', "7:53 error ISM1106"),
+        ('{headers: {"@request.auth.claim.a": {}}}', "7:49 error ISM1106"),
         ('{gateways: [""]}', "7:25 error ISM1106"),
         ("{statPrefix: x, prt: 1}", "7:29 error ISM1101"),
     ],
@@ -69,7 +80,3 @@ def test_matches_that_cannot_be_read(written: str, found: str) -> None:
 def test_a_path_without_its_slash_is_warned_about() -> None:
     assert match("{uri: {prefix: api}}").found == ["7:19 warning ISM2120"]
     assert match("{uri: {exact: api}}").found == ["7:19 warning ISM2120"]
-
-
-def test_the_stat_prefix_is_warned_about() -> None:
-    assert match("{statPrefix: a}").found == ["7:14 warning ISM1104"]

@@ -1,72 +1,10 @@
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
-from traffic_manifest import ORDERS, Compiled, compiled, networking
 
-from isthmus.model.route import Forward, Redirect, Retry, Rewrite
+from isthmus.model.route import Destination, Mirror, Rewrite
 
-
-def route(fields: str, destination: str = "\n  route: [{destination: {host: orders}}]") -> Compiled:
-    """``fields`` begin at 7:5."""
-    return compiled(networking("VirtualService", f"hosts: [orders]\nhttp:\n- {fields}{destination}"), ORDERS)
-
-
-def forward(fields: str) -> Forward:
-    done = route(fields)
-    assert done.found == []
-    action = done.mesh.routes[0].routes[0].action
-    assert isinstance(action, Forward)
-    return action
-
-
-DEFAULT = ("connect-failure", "refused-stream", "unavailable", "cancelled")
-
-
-@pytest.mark.parametrize(
-    ("retries", "expected"),
-    [
-        ("name: defaults", Retry(2, DEFAULT)),
-        ("retries: {attempts: 0}", Retry(0, DEFAULT)),
-        ("retries: {}", Retry(0, DEFAULT)),
-        ("retries: {attempts: 3, perTryTimeout: 2s}", Retry(3, DEFAULT, (), timedelta(seconds=2))),
-        (
-            "retries: {attempts: 2, retryOn: '5xx,reset, connect-failure'}",
-            Retry(2, ("5xx", "reset", "connect-failure")),
-        ),
-        (
-            "retries: {attempts: 1, retryOn: 'gateway-error,503,418'}",
-            Retry(1, ("gateway-error", "retriable-status-codes"), (503, 418)),
-        ),
-        (
-            "retries: {attempts: 1, retryOn: 'retriable-status-codes,503'}",
-            Retry(1, ("retriable-status-codes",), (503,)),
-        ),
-    ],
-)
-def test_retries(retries: str, expected: Retry) -> None:
-    assert forward(retries).retry == expected
-
-
-@pytest.mark.parametrize(
-    ("retries", "found"),
-    [
-        ("retries: {attempts: -1}", "7:25 error ISM1106"),
-        ("retries: {perTryTimeout: 2s}", "7:14 error ISM1106"),
-        ("retries: {attempts: 0, retryOn: 5xx}", "7:14 error ISM1106"),
-        ("retries: {attempts: 1, retryOn: 6xx}", "7:37 error ISM1106"),
-        ("retries: {attempts: 1, retryOn: '5xx,'}", "7:37 error ISM1106"),
-        ("retries: {attempts: 1, retryOn: '700'}", "7:37 error ISM1106"),
-        ("retries: {attempts: 1, perTryTimeout: 0s}", "7:43 error ISM1106"),
-        ("retries: {attempts: 1, backoff: 1s}", "7:28 warning ISM1104"),
-        ("retries: {attempts: 1, retryRemoteLocalities: true}", "7:28 warning ISM1104"),
-    ],
-)
-def test_retries_told_of(retries: str, found: str) -> None:
-    done = route(retries)
-    assert done.found == [found]
-    assert bool(done.mesh.routes) is ("warning" in found)
+from .route_manifest import TO_ORDERS, forward, route
 
 
 @pytest.mark.parametrize(
@@ -88,6 +26,8 @@ def test_rewrites(rewrite: str, expected: Rewrite) -> None:
     ("rewrite", "found"),
     [
         ("rewrite: {}", "7:14 error ISM1106"),
+        ('rewrite: {uri: ""}', "7:20 error ISM1106"),
+        ('rewrite: {authority: ""}', "7:26 error ISM1106"),
         ("rewrite: {uri: /a, uriRegexRewrite: {match: a, rewrite: b}}", "7:14 error ISM1106"),
         ("rewrite: {uriRegexRewrite: {match: '(', rewrite: b}}", "7:40 error IST0122"),
         ("rewrite: {uriRegexRewrite: {match: '*', rewrite: b}}", "7:40 error IST0122"),
@@ -99,38 +39,71 @@ def test_rewrites_that_cannot_be_read(rewrite: str, found: str) -> None:
     assert route(rewrite).found == [found]
 
 
-@pytest.mark.parametrize(
-    ("redirect", "expected"),
-    [
-        ("redirect: {uri: /x}", Redirect(301, uri="/x")),
-        (
-            "redirect: {authority: a, scheme: https, redirectCode: 308}",
-            Redirect(308, authority="a", scheme="https"),
-        ),
-        ("redirect: {port: 8443}", Redirect(port=8443)),
-        (
-            "redirect: {scheme: https, derivePort: FROM_PROTOCOL_DEFAULT}",
-            Redirect(scheme="https", port_of_scheme=True),
-        ),
-        ("redirect: {uri: /, derivePort: FROM_REQUEST_PORT}", Redirect(uri="/", port_from_request=True)),
-    ],
-)
-def test_redirects(redirect: str, expected: Redirect) -> None:
-    done = route(redirect, "")
-    assert done.found == []
-    assert done.mesh.routes[0].routes[0].action == expected
+COPY = """\
+apiVersion: v1
+kind: Service
+metadata: {name: copy, namespace: shop}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: copy, namespace: shop}
+spec: {host: copy, subsets: [{name: v1, labels: {version: v1}}]}
+"""
+HOST = "copy.shop.svc.cluster.local"
 
 
 @pytest.mark.parametrize(
-    ("redirect", "found"),
+    ("fields", "expected"),
     [
-        ("redirect: {}", "7:15 error ISM1106"),
-        ("redirect: {redirectCode: 301}", "7:15 error ISM1106"),
-        ("redirect: {uri: /, redirectCode: 200}", "7:38 error ISM1106"),
-        ("redirect: {scheme: ftp}", "7:24 error ISM1106"),
-        ("redirect: {port: 80, derivePort: FROM_REQUEST_PORT}", "7:15 error ISM1106"),
-        ("redirect: {prefixRewrite: /x}", "7:31 error ISM2101"),
+        ("name: none", ()),
+        ("mirror: {host: copy}", ((None, 100.0),)),
+        ("mirror: {host: copy, port: {number: 80}, subset: v1}", (("v1", 100.0),)),
+        ("mirror: {host: copy}\n  mirrorPercentage: {value: 0.5}", ((None, 0.5),)),
+        ("mirror: {host: copy}\n  mirrorPercent: 20", ((None, 20.0),)),
+        ("mirror: {host: copy}\n  mirrorPercentage: {value: 0}", ()),
+        ("mirror: {host: copy}\n  mirrorPercentage: {}", ()),
+        (
+            "mirrors: [{destination: {host: copy}}, {destination: {host: copy, subset: v1}, percentage: {value: 7}}]",
+            ((None, 100.0), ("v1", 7.0)),
+        ),
+        ("mirrors: [{destination: {host: copy}, percentage: {value: 0}}]", ()),
+        ("mirrors: []", ()),
     ],
 )
-def test_redirects_that_cannot_be_read(redirect: str, found: str) -> None:
-    assert route(redirect, "").found == [found]
+def test_mirrors(fields: str, expected: tuple[tuple[str | None, float], ...]) -> None:
+    found = forward(fields, COPY)
+    assert found.mirrors == tuple(Mirror(Destination(HOST, 80, subset), percent) for subset, percent in expected)
+    assert found.targets == (*found.destinations, *(mirror.destination for mirror in found.mirrors))
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ("mirror: {host: cpoy}", "7:20 error IST0101"),
+        ("mirror: {host: copy, subset: v2}", "7:34 error IST0101"),
+        ("mirror: {host: copy, port: {number: 81}}", "7:41 error IST0101"),
+        ("mirrors: [{destination: {host: cpoy}}]", "7:36 error IST0101"),
+        ("mirrorPercent: 20", "7:5 warning ISM2151"),
+        ("mirrorPercentage: {value: 20}", "7:5 warning ISM2151"),
+        ("mirror: {host: copy}\n  mirrorPercent: 1\n  mirrorPercentage: {value: 20}", "8:5 warning ISM2151"),
+    ],
+)
+def test_mirrors_told_of(fields: str, found: str) -> None:
+    done = route(fields, TO_ORDERS, COPY)
+    assert done.found == [found]
+    assert done.mesh.routes
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ("mirror: {host: copy}\n  mirrors: []", "8:14 error ISM1106"),
+        ("mirror: {host: copy}\n  mirrorPercent: 101", "8:20 error ISM1106"),
+        ("mirror: {host: copy}\n  mirrorPercentage: {value: -1}", "8:31 error ISM1106"),
+        ("mirror: {subset: v1}", "7:13 error ISM1103"),
+        ("mirrors: [{percentage: {value: 1}}]", "7:15 error ISM1103"),
+    ],
+)
+def test_mirrors_that_cannot_be_read(fields: str, found: str) -> None:
+    assert route(fields, TO_ORDERS, COPY).found == [found]

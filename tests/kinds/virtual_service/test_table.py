@@ -172,8 +172,9 @@ def test_on_a_gateway_virtual_services_share_a_host() -> None:
 
 
 def test_only_tcp_routes_make_no_table() -> None:
-    done = compiled(networking("VirtualService", "hosts: [orders]\ntcp: [{route: [{destination: {host: orders}}]}]"))
-    assert done.found == ["6:3 warning ISM1104"]
+    spec = "hosts: [orders]\ntcp: [{route: [{destination: {host: orders}}]}]"
+    done = compiled(networking("VirtualService", spec), ORDERS)
+    assert done.found == []
     assert not done.mesh.routes
 
 
@@ -227,3 +228,22 @@ def test_a_large_table_is_applied_quickly() -> None:
     done = compiled(service(routes), ORDERS)
     assert done.found == []
     assert len(only(done).routes) == 1000
+
+
+CLAIMS = '- match: [{headers: {"@request.auth.claims.group": {exact: beta}}}]\n  route: [{destination: {host: orders}}]'
+
+
+def test_a_table_that_asks_for_claims() -> None:
+    assert only(compiled(service(CLAIMS), ORDERS)).asks_claims
+    assert not only(compiled(service(TO_ORDERS), ORDERS)).asks_claims
+
+
+def test_the_cors_policy_of_a_route_by_claims_is_never_used() -> None:
+    policy = "\n  corsPolicy: {allowOrigins: [{exact: https://a.example}]}"
+    assert compiled(service(CLAIMS + policy), ORDERS).found == ["10:17 warning ISM2153"]
+
+
+def test_claims_tell_routes_apart() -> None:
+    other = CLAIMS.replace("beta", "alpha")
+    assert compiled(service(f"{CLAIMS}\n{other}\n{TO_ORDERS}"), ORDERS).found == []
+    assert compiled(service(f"{CLAIMS}\n{CLAIMS}"), ORDERS).found == ["10:5 warning IST0130"]

@@ -17,6 +17,7 @@ from isthmus.kinds.authorization_policy.rule import rule_predicate
 from isthmus.kinds.authorization_policy.spec import Clause, Spec, spec
 from isthmus.kinds.authorization_policy.value import Context, foreign_trust_domain
 from isthmus.kinds.shape.kind import Kind
+from isthmus.kinds.shape.remember import remembered
 from isthmus.kinds.shape.selector import Attachable, scope, warn_unattached
 from isthmus.model.mesh import Mesh
 from isthmus.model.policy import Action, AuthorizationPolicy, Rule
@@ -90,6 +91,7 @@ def apply(resources: Sequence[Resource[Spec]], mesh: Mesh, report: Report) -> Me
     return replace(mesh, policies=replace(mesh.policies, authorization=tuple(policies)))
 
 
+@remembered
 def _policy(resource: Resource[Spec], mesh: Mesh, report: Report) -> AuthorizationPolicy:
     written = resource.spec
     context = Context(mesh.settings.trust_domain, resource.namespace)

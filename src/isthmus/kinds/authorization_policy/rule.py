@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from isthmus.kinds.authorization_policy.spec import Clause, Clauses, RuleSpec, Value
 from isthmus.kinds.authorization_policy.value import Context
 from isthmus.model.predicate import TRUE, Predicate, all_of, any_of, negate
 
 
-@lru_cache(maxsize=32768)
 def rule_predicate(rule: RuleSpec, context: Context) -> Predicate:
-    """An empty rule is true of every request. Rules that have not changed are not translated again."""
+    """An empty rule is true of every request."""
     return all_of(
         _one_of(rule.sources, context),
         _one_of(rule.operations, context),

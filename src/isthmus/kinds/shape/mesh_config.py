@@ -34,6 +34,23 @@ from isthmus.kinds.shape.conversion import converted
 from isthmus.kinds.shape.duration import positive_duration
 from isthmus.kinds.shape.host import name_problem
 from isthmus.kinds.shape.support import export_to
+from isthmus.kinds.shape.telemetry_defaults import (
+    DEFAULT_PROVIDERS,
+    TRACING,
+    DefaultProviders,
+    LogEncoding,
+    TracingDefaults,
+    log_file,
+    log_format_problem,
+)
+from isthmus.kinds.shape.telemetry_provider import (
+    FILE_LOG,
+    OPENTELEMETRY,
+    PROMETHEUS_PROVIDER,
+    FileLogSpec,
+    OpenTelemetrySpec,
+    PrometheusSpec,
+)
 from isthmus.model.settings import OutboundPolicy, PathNormalization, RequestBody
 
 T = TypeVar("T")
@@ -61,6 +78,7 @@ class _Topology:
 class _ProxyConfig:
     at: Node
     gateway_topology: _Topology | None
+    tracing: TracingDefaults | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +126,9 @@ class ProviderSpec:
     name: str
     envoy_ext_authz_http: HttpProviderSpec | None
     envoy_ext_authz_grpc: GrpcProviderSpec | None
+    opentelemetry: OpenTelemetrySpec | None = None
+    prometheus: PrometheusSpec | None = None
+    envoy_file_access_log: FileLogSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +142,10 @@ class MeshConfig:
     path_normalization: _Normalization | None
     default_config: _ProxyConfig | None
     extension_providers: tuple[ProviderSpec, ...]
+    default_providers: DefaultProviders | None = None
+    access_log_file: str | None = None
+    access_log_format: str | None = None
+    access_log_encoding: LogEncoding = LogEncoding.TEXT
 
 
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
@@ -204,9 +229,6 @@ _OTHER_PROVIDERS = (
     "stackdriver",
     "opencensus",
     "skywalking",
-    "opentelemetry",
-    "prometheus",
-    "envoyFileAccessLog",
     "envoyHttpAls",
     "envoyTcpAls",
     "envoyOtelAls",
@@ -217,6 +239,9 @@ _PROVIDER = record(
     required("name", text),
     optional("envoyExtAuthzHttp", _HTTP_PROVIDER),
     optional("envoyExtAuthzGrpc", _GRPC_PROVIDER),
+    optional("opentelemetry", OPENTELEMETRY),
+    optional("prometheus", PROMETHEUS_PROVIDER),
+    optional("envoyFileAccessLog", FILE_LOG),
     *map(later, _OTHER_PROVIDERS),
 )
 _PROXY_FIELDS = (
@@ -257,7 +282,6 @@ _PROXY_FIELDS = (
     "statsEvictionInterval",
     "statusPort",
     "terminationDrainDuration",
-    "tracing",
     "tracingServiceName",
     "zipkinAddress",
 )
@@ -268,23 +292,18 @@ _TOPOLOGY = record(
     later("proxyProtocol"),
 )
 _MESH_FIELDS = (
-    "accessLogEncoding",
-    "accessLogFile",
-    "accessLogFormat",
     "ca",
     "caCertificates",
     "certificates",
     "configSources",
     "connectTimeout",
     "defaultHttpRetryPolicy",
-    "defaultProviders",
     "disableEnvoyListenerLog",
     "discoverySelectors",
     "dnsRefreshRate",
     "enableAutoMtls",
     "enableEnvoyAccessLogService",
     "enablePrometheusMerge",
-    "enableTracing",
     "h2UpgradePolicy",
     "hboneListenPort",
     "inboundClusterStatName",
@@ -307,7 +326,7 @@ _MESH_FIELDS = (
     "verifyCertificateAtClient",
 )
 _NORMALIZATIONS: Reader[PathNormalization] = enum_of(PathNormalization, {"DEFAULT": PathNormalization.BASE})
-MESH_CONFIG: Reader[MeshConfig] = record(
+_MESH: Reader[MeshConfig] = record(
     MeshConfig,
     optional("trustDomain", checked(text, _trust_domain_problem)),
     optional("rootNamespace", checked(text, _namespace_problem)),
@@ -315,9 +334,19 @@ MESH_CONFIG: Reader[MeshConfig] = record(
     optional("pathNormalization", record(_Normalization, required("normalization", _NORMALIZATIONS))),
     optional(
         "defaultConfig",
-        record(_ProxyConfig, optional("gatewayTopology", _TOPOLOGY), *map(later, _PROXY_FIELDS)),
+        record(
+            _ProxyConfig,
+            optional("gatewayTopology", _TOPOLOGY),
+            optional("tracing", TRACING),
+            *map(later, _PROXY_FIELDS),
+        ),
     ),
     optional("extensionProviders", checked(list_of(_PROVIDER), _duplicate_names), ()),
+    optional("defaultProviders", DEFAULT_PROVIDERS),
+    optional("accessLogFile", log_file, note="beside the log of Isthmus, which is always there"),
+    optional("accessLogFormat", text),
+    optional("accessLogEncoding", enum_of(LogEncoding), LogEncoding.TEXT),
+    noted("enableTracing", "spans go where a provider is named: defaultProviders, Telemetry"),
     export_to("defaultServiceExportTo"),
     export_to("defaultVirtualServiceExportTo"),
     export_to("defaultDestinationRuleExportTo"),
@@ -325,6 +354,16 @@ MESH_CONFIG: Reader[MeshConfig] = record(
     narrows("tlsDefaults"),
     *map(later, _MESH_FIELDS),
 )
+
+
+def _log_format(config: MeshConfig, node: Node, report: Report) -> MeshConfig:
+    problem = log_format_problem(config.access_log_format, config.access_log_encoding)
+    if problem is not None:
+        raise fail(report, node.at("accessLogFormat"), problem)
+    return config
+
+
+MESH_CONFIG: Reader[MeshConfig] = converted(_MESH, _log_format)
 
 
 def camel_case(node: Node) -> Node:
@@ -344,7 +383,7 @@ def camel_case(node: Node) -> Node:
     )
 
 
-_FREE_KEYS = frozenset({"includeAdditionalHeadersInCheck", "proxyMetadata", "runtimeValues"})
+_FREE_KEYS = frozenset({"customTags", "includeAdditionalHeadersInCheck", "labels", "proxyMetadata", "runtimeValues"})
 
 
 def _camel(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import is_
 from typing import Any
 
 from isthmus.config.decode import Reader, Unreadable, fail, map_of, optional, record, text
@@ -108,6 +109,15 @@ class Attachable:
     @classmethod
     def of(cls, mesh: Mesh) -> Attachable:
         """Workloads, Deployments, and gateways, whose selector is the label set of a proxy that carries them."""
+        known = _LAST.get(cls)
+        if known is not None and all(map(is_, known[0], _parts(mesh))):
+            return known[1]
+        found = cls._of(mesh)
+        _LAST[cls] = _parts(mesh), found
+        return found
+
+    @classmethod
+    def _of(cls, mesh: Mesh) -> Attachable:
         targets: set[tuple[str, Labels]] = set()
         targets.update((workload.namespace, frozenset(workload.labels.items())) for workload in mesh.workloads)
         targets.update((deployment.namespace, frozenset(deployment.labels.items())) for deployment in mesh.deployments)
@@ -135,6 +145,14 @@ class Attachable:
         if not wanted.labels:
             return wanted.namespace is None or wanted.namespace in self.namespaces
         return next(self.within(wanted), None) is not None
+
+
+_LAST: dict[type, tuple[tuple[object, ...], Attachable]] = {}
+"""The last one, and what it was made of: every kind of policy asks for the same."""
+
+
+def _parts(mesh: Mesh) -> tuple[object, ...]:
+    return mesh.workloads, mesh.deployments, mesh.gateways
 
 
 def _order(target: tuple[str, Labels]) -> tuple[str, list[tuple[str, str]]]:

@@ -9,6 +9,7 @@ from isthmus.config.decode import Reader, boolean, checked, enum_of, list_of, na
 from isthmus.config.node import Node
 from isthmus.diag import Code, Report, Severity
 from isthmus.kinds.shape.support import refused
+from isthmus.model.credential import CA_KEYS, CERTIFICATE_KEYS
 from isthmus.model.gateway import ServerTls, ServerTlsMode, TlsVersion
 from isthmus.model.mesh import Mesh, SecretRef
 
@@ -45,8 +46,6 @@ SERVER_NOT_OPENED = Code(
     stops=False,
 )
 
-CERTIFICATE_KEYS = (("tls.crt", "tls.key"), ("cert", "key"))
-CA_KEYS = ("ca.crt", "cacert")
 _CIPHERS = frozenset(
     f"{start}{end}"
     for start in ("ECDHE-ECDSA-", "ECDHE-RSA-", "")
@@ -109,7 +108,7 @@ SERVER_TLS = checked(
     record(
         ServerTlsSpec,
         optional("httpsRedirect", boolean, False),
-        optional("mode", enum_of(TlsModeWritten), note="SIMPLE and MUTUAL; a server of any other mode is not opened"),
+        optional("mode", enum_of(TlsModeWritten), note="SIMPLE, MUTUAL or PASSTHROUGH; of any other mode: not opened"),
         optional("credentialName", checked(text, _credential_problem)),
         optional("minProtocolVersion", _VERSION, _Version.TLS_AUTO, note="at least TLSV1_2, the default"),
         optional("maxProtocolVersion", _VERSION, _Version.TLS_AUTO),
@@ -130,11 +129,21 @@ SERVER_TLS = checked(
 )
 
 
+def passes_through(tls: ServerTlsSpec) -> bool:
+    """Whether TLS is not ended at the gateway. No mode means so, as in Istio (ServerTLSSettings.TLSmode, 0)."""
+    return tls.mode in (None, TlsModeWritten.PASSTHROUGH)
+
+
+def ends_tls(tls: ServerTlsSpec) -> bool:
+    """Whether anything is set that only who ends TLS needs."""
+    versions = (tls.min_protocol_version, tls.max_protocol_version)
+    return bool(tls.credential_name or tls.cipher_suites) or versions != (_Version.TLS_AUTO, _Version.TLS_AUTO)
+
+
 def server_tls(tls: ServerTlsSpec, port: int, namespace: str, mesh: Mesh, report: Report) -> ServerTls | None:
-    """The TLS of an HTTPS server; None, and why, if the server must stay closed."""
+    """The TLS of a server that ends it; None, and why, if the server must stay closed."""
     if tls.mode not in (TlsModeWritten.SIMPLE, TlsModeWritten.MUTUAL):
-        unsaid = "no TLS mode is given, which means PASSTHROUGH" if tls.mode is None else f"TLS mode {tls.mode.name}"
-        reason = f"{unsaid}: not supported yet"
+        reason = f"TLS mode {tls.mode.name if tls.mode else 'PASSTHROUGH'} is not supported yet"
         report.add(SERVER_NOT_OPENED, tls.at.at("mode"), port=port, reason=reason)
         return None
     if tls.credential_name is None:

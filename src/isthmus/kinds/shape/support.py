@@ -13,8 +13,8 @@ REFUSED = Code(
     "Known field without which the rest means something else, not supported yet",
     'the field "{name}" is not supported yet, and without it {instead}: refused, not ignored',
     what="Istio knows this field; this version of Isthmus does not act on it, and what stands beside it depends on it.",
-    why="A route whose answer is left out would let a later route, or another service, answer in its place.",
-    example="http:\n  - match: [{uri: {prefix: /old}}]\n    directResponse: {status: 410}",
+    why="What is left would do something else than what you wrote: an abort that aborts nothing, for one.",
+    example="fault:\n  abort: {http2Error: INTERNAL_ERROR, percentage: {value: 100}}",
     fix="Take the whole entry out, or write it with fields that are supported.",
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from isthmus.config.decode import Reader, checked, fail, integer, number, optional, record, required, text
+from isthmus.config.decode import Reader, checked, fail, integer, optional, record, required, text
 from isthmus.config.node import Node
 from isthmus.diag import Code, Report, Severity
 from isthmus.filters.fault import Fault
@@ -13,6 +13,7 @@ from isthmus.kinds.shape.conversion import converted
 from isthmus.kinds.shape.duration import positive_duration
 from isthmus.kinds.shape.host import hint
 from isthmus.kinds.shape.support import refused
+from isthmus.kinds.virtual_service.percent import PERCENTAGE, Percent, percent_problem
 
 NO_SHARE = Code(
     "ISM2122",
@@ -48,16 +49,10 @@ _GRPC_STATUSES = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Percent:
-    at: Node
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
 class _Delay:
     at: Node
     fixed_delay: timedelta
-    percentage: _Percent | None
+    percentage: Percent | None
     percent: int | None
 
 
@@ -66,7 +61,7 @@ class _Abort:
     at: Node
     http_status: int | None
     grpc_status: int | None
-    percentage: _Percent | None
+    percentage: Percent | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +69,6 @@ class _Fault:
     at: Node
     delay: _Delay | None
     abort: _Abort | None
-
-
-def _percent_problem(value: float) -> str | None:
-    return None if 0 <= value <= 100 else f"{value:g} is not a percentage (0 to 100)"
 
 
 def _status_problem(status: int) -> str | None:
@@ -113,11 +104,10 @@ def _fault(written: _Fault, node: Node, report: Report) -> Fault:
     )
 
 
-def _share(percentage: _Percent | None, percent: int | None) -> float:
+def _share(percentage: Percent | None, percent: int | None) -> float:
     return percentage.value if percentage is not None else float(percent or 0)
 
 
-_PERCENTAGE = record(_Percent, optional("value", checked(number, _percent_problem), 0.0))
 FAULT: Reader[Fault] = converted(
     record(
         _Fault,
@@ -126,8 +116,8 @@ FAULT: Reader[Fault] = converted(
             record(
                 _Delay,
                 required("fixedDelay", positive_duration),
-                optional("percentage", _PERCENTAGE),
-                optional("percent", checked(integer, _percent_problem), note="deprecated by Istio: percentage"),
+                optional("percentage", PERCENTAGE),
+                optional("percent", checked(integer, percent_problem), note="deprecated by Istio: percentage"),
                 refused("exponentialDelay", "there is no delay"),
             ),
         ),
@@ -137,7 +127,7 @@ FAULT: Reader[Fault] = converted(
                 _Abort,
                 optional("httpStatus", checked(integer, _status_problem)),
                 optional("grpcStatus", converted(text, _grpc_status)),
-                optional("percentage", _PERCENTAGE),
+                optional("percentage", PERCENTAGE),
                 refused("http2Error", "there is no abort"),
             ),
         ),

@@ -18,14 +18,14 @@ from isthmus.config.decode import (
     record,
     text,
 )
-from isthmus.config.decode import later as later_field
 from isthmus.config.node import Node
 from isthmus.diag import Code, Report, Severity
 from isthmus.kinds.shape.conversion import converted
 from isthmus.kinds.shape.string_match import named_match, string_match
+from isthmus.kinds.virtual_service.claim import claim_path, means_claim
 from isthmus.kinds.virtual_service.header import header_name_problem
 from isthmus.model.match import Exact, Prefix, StringMatch
-from isthmus.model.route import RouteMatch
+from isthmus.model.route import ClaimMatch, RouteMatch
 
 NEVER_MATCHES = Code(
     "ISM2120",
@@ -37,17 +37,6 @@ NEVER_MATCHES = Code(
     example="match:\n  - uri: {prefix: api/}",
     fix='Write the path with its leading "/".',
 )
-CLAIM_ROUTING = Code(
-    "ISM2121",
-    Severity.ERROR,
-    "Routing by token claims, not supported yet",
-    'matching the claim "{name}" is not supported yet: refused, since a plain header of that name would match',
-    what="Istio reads this header name as a claim of the verified token; this version of Isthmus does not.",
-    why="Taken as a header, anybody could send it.",
-    example='headers:\n  "@request.auth.claims.group": {exact: admin}',
-    fix="Decide by claims in an AuthorizationPolicy, or match something else.",
-)
-CLAIM_HEADER = "@request.auth.claims"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,35 +49,50 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
+class _Named:
+    """What ``headers`` ask of, or ``withoutHeaders``: real headers, and claims under the names of headers."""
+
+    headers: tuple[tuple[str, StringMatch], ...] = ()
+    claims: tuple[ClaimMatch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class _Written:
     at: Node
     uri: StringMatch | None
     scheme: StringMatch | None
     method: StringMatch | None
     authority: StringMatch | None
-    headers: dict[str, StringMatch]
-    without_headers: dict[str, StringMatch]
+    headers: _Named
+    without_headers: _Named
     query_params: dict[str, StringMatch]
     port: int | None
     ignore_uri_case: bool
     gateways: tuple[str, ...] | None
     source_labels: dict[str, str]
     source_namespace: str | None
+    stat_prefix: str
 
 
-def _headers(headers: dict[str, StringMatch], node: Node, report: Report) -> dict[str, StringMatch]:
+def _headers(written: dict[str, StringMatch], node: Node, report: Report) -> _Named:
+    headers: dict[str, StringMatch] = {}
+    claims: list[ClaimMatch] = []
     broken = False
-    for name in headers:
+    for name, match in written.items():
         problem = header_name_problem(name)
-        if name.startswith(CLAIM_HEADER):
-            report.add(CLAIM_ROUTING, node.key(name), name=name)
-            broken = True
-        elif problem is not None:
+        if means_claim(name):
+            path = claim_path(name)
+            if path is not None:
+                claims.append(ClaimMatch(path, match))
+                continue
+            problem = f'"{name}" names no claim: write @request.auth.claims.group or @request.auth.claims[group][id]'
+        if problem is not None:
             fail(report, node.at(name), problem)
             broken = True
+        headers[name.lower()] = match
     if broken:
         raise Unreadable
-    return {name.lower(): match for name, match in headers.items()}
+    return _Named(tuple(headers.items()), tuple(claims))
 
 
 def _uri(match: StringMatch, node: Node, report: Report) -> StringMatch:
@@ -104,12 +108,15 @@ def _match(written: _Written, node: Node, report: Report) -> Match:
         method=written.method,
         authority=written.authority,
         scheme=written.scheme,
-        headers=tuple(written.headers.items()),
-        without_headers=tuple(written.without_headers.items()),
+        headers=written.headers.headers,
+        without_headers=written.without_headers.headers,
         query=tuple(written.query_params.items()),
         port=written.port,
         source_labels=tuple(sorted(written.source_labels.items())),
         source_namespace=written.source_namespace,
+        claims=written.headers.claims,
+        without_claims=written.without_headers.claims,
+        stat_prefix=written.stat_prefix,
     )
     return Match(node, match, written.gateways or None)
 
@@ -122,8 +129,8 @@ MATCH: Reader[Match] = converted(
         optional("scheme", string_match),
         optional("method", string_match),
         optional("authority", string_match),
-        optional("headers", _HEADERS, {}),
-        optional("withoutHeaders", _HEADERS, {}),
+        optional("headers", _HEADERS, _Named()),
+        optional("withoutHeaders", _HEADERS, _Named()),
         optional("queryParams", map_of(named_match), {}),
         optional("port", port),
         optional("ignoreUriCase", boolean, False),
@@ -131,7 +138,7 @@ MATCH: Reader[Match] = converted(
         optional("sourceLabels", map_of(text), {}),
         optional("sourceNamespace", text),
         noted("name", "a name for the match in logs"),
-        later_field("statPrefix"),
+        optional("statPrefix", text, ""),
     ),
     _match,
 )
@@ -141,13 +148,13 @@ MATCH: Reader[Match] = converted(
 class Earlier:
     """The matches before a given one, by their path, so that what hides a later match is found without trying all."""
 
-    _by_uri: dict[StringMatch | None, list[tuple[RouteMatch, int]]] = field(default_factory=dict)
+    _by_uri: dict[StringMatch | None, list[tuple[RouteMatch, str]]] = field(default_factory=dict)
 
-    def add(self, match: RouteMatch, rule: int) -> None:
+    def add(self, match: RouteMatch, rule: str) -> None:
         self._by_uri.setdefault(match.uri, []).append((match, rule))
 
-    def covering(self, match: RouteMatch) -> int | None:
-        """The index of an earlier rule that takes every request that ``match`` would take."""
+    def covering(self, match: RouteMatch) -> str | None:
+        """The name of an earlier rule that takes every request that ``match`` would take."""
         uris: list[StringMatch | None] = [None, match.uri]
         if isinstance(match.uri, Exact | Prefix):
             uris += [Prefix(match.uri.value[:end]) for end in range(1, len(match.uri.value) + 1)]
@@ -163,7 +170,7 @@ def _takes_all(earlier: RouteMatch, later: RouteMatch) -> bool:
     if earlier.uri is not None and later.ignore_uri_case and not earlier.ignore_uri_case:
         return False
     single = ("method", "authority", "scheme", "port", "gateways", "source_namespace")
-    several = ("headers", "without_headers", "query", "source_labels")
+    several = ("headers", "without_headers", "query", "source_labels", "claims", "without_claims")
     return all(getattr(earlier, name) in (None, getattr(later, name)) for name in single) and all(
         set(getattr(earlier, name)) <= set(getattr(later, name)) for name in several
     )

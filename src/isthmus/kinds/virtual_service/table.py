@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from isthmus.config.node import Node
 from isthmus.config.resource import Resource
 from isthmus.diag import Code, Report, Severity
-from isthmus.filters.fault import Fault
 from isthmus.kinds.shape.host import NOT_FOUND, find_service, full_host, hint
+from isthmus.kinds.shape.remember import remembered
+from isthmus.kinds.virtual_service.delegate import Delegates, Route
 from isthmus.kinds.virtual_service.match import Earlier, Match
-from isthmus.kinds.virtual_service.route import WeightedSpec
-from isthmus.kinds.virtual_service.spec import RouteSpec, VirtualServiceSpec
+from isthmus.kinds.virtual_service.route import DestinationSpec, WeightedSpec
+from isthmus.kinds.virtual_service.spec import WITHOUT_EFFECT, RouteSpec, VirtualServiceSpec
 from isthmus.model.cluster import Service
 from isthmus.model.gateway import Gateway, narrower_host
 from isthmus.model.mesh import Mesh
-from isthmus.model.route import MESH, Destination, Forward, HttpRoute, Redirect, RouteMatch, RouteTable
+from isthmus.model.route import MESH, Action, Destination, Forward, HttpRoute, Mirror, RouteMatch, RouteTable
 
 MESH_HOST_TAKEN = Code(
     "IST0109",
@@ -44,7 +45,7 @@ UNREACHABLE = Code(
     "IST0130",
     Severity.WARNING,
     "Unreachable route",
-    "this route is never used: http[{earlier}] before it takes all its requests",
+    "this route is never used: {earlier} before it takes all its requests",
     what="Every request that the route would take is taken by routes before it.",
     why="The first route that matches wins.",
     example="http:\n  - route: [...]   # takes everything\n  - match: [{uri: {prefix: /api}}]\n    route: [...]",
@@ -54,7 +55,7 @@ INEFFECTIVE_MATCH = Code(
     "IST0131",
     Severity.INFO,
     "Ineffective match",
-    "this match is never used: http[{earlier}] before it takes all its requests",
+    "this match is never used: {earlier} before it takes all its requests",
     what="One of the matches of a route is hidden by a route, or a match, before it.",
     why="The first match wins; this one changes nothing.",
     example="match:\n  - uri: {prefix: /}\n  - uri: {prefix: /api}",
@@ -70,16 +71,29 @@ HOST_NOT_SERVED = Code(
     example="kind: VirtualService\nspec: {hosts: [shop.example.com], gateways: [edge]}   # edge serves api.example.com",
     fix="Add the host to a server of the Gateway, or correct it.",
 )
+CORS_BY_CLAIMS = Code(
+    "ISM2153",
+    Severity.WARNING,
+    "A CORS policy that is never used",
+    "the corsPolicy of a route by claims is never used: that of the route without a token decides",
+    what="A route that asks for claims has a corsPolicy.",
+    why="CORS is answered before tokens are verified: a browser's preflight brings none.",
+    example='match: [{headers: {"@request.auth.claims.group": {exact: beta}}}]\ncorsPolicy: {...}',
+    fix="Put the corsPolicy on the route that takes the request without its claims.",
+)
 
 
 def apply(resources: Sequence[Resource[VirtualServiceSpec]], mesh: Mesh, report: Report) -> Mesh:
     tables: list[RouteTable] = []
     taken: dict[str, RouteTable] = {}
+    delegates = Delegates(resources)
     for resource in resources:
-        if not resource.spec.http:
+        if not resource.spec.hosts:
             continue
-        table = _table(resource, mesh, report)
-        tables += _claimed(table, taken, resource.spec.at, report)
+        table = _table(resource, tuple(delegates.routes(resource, report)), mesh, report)
+        # Hosts are claimed by routes of every sort; those of connections are put into the Mesh by l4.py.
+        tables += [part for part in _claimed(table, taken, resource.spec.at, report) if part.routes]
+    delegates.tell_unused(report)
     return replace(mesh, routes=(*mesh.routes, *tables))
 
 
@@ -99,19 +113,22 @@ def _claimed(table: RouteTable, taken: dict[str, RouteTable], at: Node, report: 
     return [part for part in split if part.gateways and part.hosts]
 
 
-def _table(resource: Resource[VirtualServiceSpec], mesh: Mesh, report: Report) -> RouteTable:
+@remembered
+def _table(
+    resource: Resource[VirtualServiceSpec], entries: tuple[Route, ...], mesh: Mesh, report: Report
+) -> RouteTable:
     spec = resource.spec
     hosts = tuple(dict.fromkeys(full_host(host, resource.namespace, mesh.settings) for host in spec.hosts))
     known = {gateway.key: gateway for gateway in mesh.gateways}
     keys = []
     for index, written in enumerate(spec.gateways or (MESH,)):
         at = spec.at.at("gateways", index)
-        key = _gateway_key(written, resource.namespace, known, at, report)
+        key = gateway_key(written, resource.namespace, known, at, report)
         if key in known:
             _tell_unserved(known[key], resource, mesh, report)
         keys.append(key)
-    routes = tuple(_route(route, index, resource, known, mesh, report) for index, route in enumerate(spec.http))
-    _tell_hidden(spec.http, routes, report)
+    routes = tuple(_route(entry, resource, known, mesh, report) for entry in entries)
+    _tell_hidden(entries, routes, report)
     return RouteTable(
         name=resource.name,
         namespace=resource.namespace,
@@ -119,10 +136,11 @@ def _table(resource: Resource[VirtualServiceSpec], mesh: Mesh, report: Report) -
         gateways=tuple(dict.fromkeys(keys)),
         routes=routes,
         origin=resource.origin,
+        asks_claims=any(match.asks_claims for route in routes for match in route.matches),
     )
 
 
-def _gateway_key(written: str, namespace: str, known: dict[str, Gateway], at: Node, report: Report) -> str:
+def gateway_key(written: str, namespace: str, known: dict[str, Gateway], at: Node, report: Report) -> str:
     """``namespace/name``, also of a gateway that does not exist: nothing is bound to it, and never everything."""
     if written == MESH:
         return MESH
@@ -146,47 +164,73 @@ def _tell_unserved(gateway: Gateway, resource: Resource[VirtualServiceSpec], mes
 
 
 def _route(
-    spec: RouteSpec,
-    index: int,
-    resource: Resource[VirtualServiceSpec],
+    written: Route,
+    root: Resource[VirtualServiceSpec],
     known: dict[str, Gateway],
     mesh: Mesh,
     report: Report,
 ) -> HttpRoute:
-    action: Forward | Redirect
-    if spec.redirect is not None:
-        action = spec.redirect
-    else:
-        action = Forward(
-            destinations=tuple(
-                _destination(each, len(spec.route), resource.namespace, mesh, report) for each in spec.route
-            ),
-            rewrite=spec.rewrite,
-            timeout=spec.timeout,
-            retry=spec.retries,
-        )
+    spec, owner = written.spec, written.owner
+    if spec.cors_policy is not None and any(match.match.asks_claims for match in spec.match):
+        report.add(CORS_BY_CLAIMS, spec.at.at("corsPolicy"))
+    filters = {type(config): config for config in (spec.fault, spec.cors_policy) if config is not None}
     return HttpRoute(
-        name=spec.name or f"{resource.namespace}/{resource.name}/http[{index}]",
-        matches=tuple(_match(match, resource.namespace, known, report) for match in spec.match),
-        action=action,
-        origin=replace(resource.origin, source=spec.at.source),
+        name=spec.name or f"{owner.namespace}/{owner.name}/{written.place}",
+        matches=tuple(_match(match, root.namespace, known, report) for match in spec.match),
+        action=_action(spec, owner.namespace, mesh, report),
+        origin=replace(owner.origin, source=spec.at.source),
         headers=spec.headers,
-        filters={Fault: spec.fault} if spec.fault is not None else {},
+        filters=filters,
     )
+
+
+def _action(spec: RouteSpec, namespace: str, mesh: Mesh, report: Report) -> Action:
+    answer = spec.redirect or spec.direct_response
+    if answer is not None:
+        return answer
+    return Forward(
+        destinations=tuple(destination_of(each, len(spec.route), namespace, mesh, report) for each in spec.route),
+        rewrite=spec.rewrite,
+        timeout=spec.timeout,
+        retry=spec.retries,
+        mirrors=tuple(_mirrors(spec, namespace, mesh, report)),
+    )
+
+
+def _mirrors(spec: RouteSpec, namespace: str, mesh: Mesh, report: Report) -> Iterator[Mirror]:
+    """Without a percentage every request is mirrored; with 0, none."""
+    shares = ("mirrorPercentage", spec.mirror_percentage), ("mirrorPercent", spec.mirror_percent)
+    given = [name for name, share in shares if share is not None]
+    for name in given if spec.mirror is None else given[1:]:
+        beside = "without mirror" if spec.mirror is None else "beside mirrorPercentage"
+        report.add(WITHOUT_EFFECT, spec.at.key(name), name=name, beside=beside)
+    percent = 100.0 if spec.mirror_percent is None else float(spec.mirror_percent)
+    if spec.mirror_percentage is not None:
+        percent = spec.mirror_percentage.value
+    mirrored = [] if spec.mirror is None else [(spec.mirror, percent)]
+    mirrored += [(each.destination, each.percentage.value if each.percentage else 100.0) for each in spec.mirrors]
+    for destination, share in mirrored:
+        found = _resolve(destination, namespace, mesh, report)
+        if share:
+            yield Mirror(found, share)
 
 
 def _match(written: Match, namespace: str, known: dict[str, Gateway], report: Report) -> RouteMatch:
     if written.gateways is None:
         return written.match
     keys = (
-        _gateway_key(name, namespace, known, written.at.at("gateways", index), report)
+        gateway_key(name, namespace, known, written.at.at("gateways", index), report)
         for index, name in enumerate(written.gateways)
     )
     return replace(written.match, gateways=tuple(dict.fromkeys(keys)))
 
 
-def _destination(written: WeightedSpec, among: int, namespace: str, mesh: Mesh, report: Report) -> Destination:
-    spec = written.destination
+def destination_of(written: WeightedSpec, among: int, namespace: str, mesh: Mesh, report: Report) -> Destination:
+    found = _resolve(written.destination, namespace, mesh, report)
+    return replace(found, weight=written.weight if among > 1 else 1, headers=written.headers)
+
+
+def _resolve(spec: DestinationSpec, namespace: str, mesh: Mesh, report: Report) -> Destination:
     service = find_service(spec.host, namespace, mesh, spec.at.at("host"), report)
     if service is not None and spec.subset is not None and service.policy.subset(spec.subset) is None:
         near = hint(spec.subset, (subset.name for subset in service.policy.subsets))
@@ -194,15 +238,12 @@ def _destination(written: WeightedSpec, among: int, namespace: str, mesh: Mesh, 
     written_port = spec.port.number if spec.port is not None else 0
     return Destination(
         host=full_host(spec.host, namespace, mesh.settings),
-        port=_port(written, service, report) if service is not None else written_port,
+        port=_port(spec, service, report) if service is not None else written_port,
         subset=spec.subset,
-        weight=written.weight if among > 1 else 1,
-        headers=written.headers,
     )
 
 
-def _port(written: WeightedSpec, service: Service, report: Report) -> int:
-    spec = written.destination
+def _port(spec: DestinationSpec, service: Service, report: Report) -> int:
     if spec.port is None:
         if len(service.ports) == 1:
             return service.ports[0].number
@@ -217,18 +258,19 @@ def _port(written: WeightedSpec, service: Service, report: Report) -> int:
     return spec.port.number
 
 
-def _tell_hidden(specs: Sequence[RouteSpec], routes: Sequence[HttpRoute], report: Report) -> None:
+def _tell_hidden(written: Sequence[Route], routes: Sequence[HttpRoute], report: Report) -> None:
     """IST0130 for a route that nothing reaches, IST0131 for a single match of one."""
     earlier = Earlier()
-    for index, (spec, route) in enumerate(zip(specs, routes, strict=True)):
-        hidden: list[tuple[Node, int]] = []
+    for each, route in zip(written, routes, strict=True):
+        spec = each.spec
+        hidden: list[tuple[Node, str]] = []
         matches = route.matches or (RouteMatch(),)
         for position, match in enumerate(matches):
             by = earlier.covering(match)
             if by is None:
-                earlier.add(match, index)
+                earlier.add(match, each.place)
             else:
-                hidden.append((spec.at.at("match", position), by))
+                hidden.append((spec.match[position].at if spec.match else spec.at, by))
         if len(hidden) == len(matches):
             report.add(UNREACHABLE, spec.at, earlier=hidden[0][1])
             continue
