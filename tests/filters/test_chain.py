@@ -11,6 +11,10 @@ from isthmus.envoy_api import any_of, unpack
 from isthmus.envoy_api.packages import cluster_dynamic_forward_proxy_v3, cluster_v3, listener_v3, tcp_proxy_v3
 from isthmus.filters import FILTERS, build_chain
 from isthmus.filters.allow_policies import AllowPolicies
+from isthmus.filters.cors import NAME as CORS_NAME
+from isthmus.filters.cors import Cors
+from isthmus.filters.cors import build_route as build_cors
+from isthmus.filters.decision_time import DecisionTime
 from isthmus.filters.dynamic_forward_proxy import DynamicForwardProxy, dns_cache
 from isthmus.filters.ext_authz import Custom, CustomProvider
 from isthmus.filters.fault import NAME as FAULT_NAME
@@ -55,6 +59,8 @@ _GRPC = ExtAuthz(name="grpc", host="authz.shop", port=81, grpc=True, origin=_ORI
 CONFIGS = {
     Router: Router(),
     Fault: Fault(),
+    Cors: Cors(),
+    DecisionTime: DecisionTime(),
     Allow: Allow((_RULE,), (_RULE,)),
     ProxyAuthorization: ProxyAuthorization("Basic x"),
     Deny: Deny((_RULE,), (_RULE,)),
@@ -70,6 +76,7 @@ def test_the_order_is_that_of_the_registry_whatever_the_order_of_the_mapping():
     assert [message.name for message in build_chain(CONFIGS)] == [
         "isthmus.proxy_authorization",
         "isthmus.proxy_authorization.strip",
+        "envoy.filters.http.cors",
         "isthmus.custom.0",
         "isthmus.ext_authz.http",
         "isthmus.custom.1",
@@ -79,6 +86,7 @@ def test_the_order_is_that_of_the_registry_whatever_the_order_of_the_mapping():
         "isthmus.rbac.audit",
         "isthmus.rbac.deny",
         "isthmus.rbac.allow",
+        "isthmus.decision_time",
         "envoy.filters.http.fault",
         "envoy.filters.http.dynamic_forward_proxy",
         "envoy.filters.http.router",
@@ -106,6 +114,7 @@ def test_router_and_dynamic_forward_proxy():
 @pytest.mark.real
 def test_envoy_takes_all_of_them_together(tmp_path):
     fault = build_route(Fault(timedelta(seconds=1), 10, abort_status=500, abort_percent=0.1))
+    cors = build_cors(Cors((Exact("https://shop.example.com"),), ("GET",), max_age=timedelta(hours=1)))
     outside = cluster_v3.Cluster(
         name="outside",
         lb_policy=cluster_v3.Cluster.CLUSTER_PROVIDED,
@@ -119,7 +128,7 @@ def test_envoy_takes_all_of_them_together(tmp_path):
     web = Web(
         "all",
         build_chain(CONFIGS),
-        [answer("/fault", per_filter={FAULT_NAME: fault}), forward("/", "outside")],
+        [answer("/fault", per_filter={FAULT_NAME: fault, CORS_NAME: cors}), forward("/", "outside")],
         network_filters=[build_ambiguous_peer_guard()],
         local_replies=local_reply_mapper(),
     )

@@ -73,3 +73,21 @@ def test_reserved_headers_are_those_that_any_rule_sets():
         JwtRule("https://b", _ORIGIN, output_claim_to_headers=(("x-sub", "sub"), ("X-Payload", "iss"))),
     )
     assert reserved_headers(rules) == ("x-payload", "x-sub")
+
+
+def test_for_routes_alone_nothing_is_refused_taken_off_or_added():
+    rule = JwtRule("https://idp", _ORIGIN, output_payload_to_header="x-payload", output_claim_to_headers=(("x", "y"),))
+    (message,) = JWT_AUTHN.build(JwtAuthn((JwtProviderConfig(rule, None),), clear_route_cache=True, only_claims=True))
+    built = unpack(message.typed_config)
+    provider = built.providers["issuer-0"]
+    assert provider.forward
+    assert provider.clear_route_cache
+    assert provider.payload_in_metadata == "payload"
+    assert (provider.forward_payload_header, list(provider.claim_to_headers)) == ("", [])
+    named, whatever = built.rules[0].requires.requires_any.requirements
+    assert named.provider_name == "issuer-0"
+    assert whatever.HasField("allow_missing_or_failed")
+
+
+def test_the_route_is_chosen_once_unless_it_asks_for_claims():
+    assert not _built(JwtRule("https://idp", _ORIGIN)).providers["issuer-0"].clear_route_cache

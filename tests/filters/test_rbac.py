@@ -5,6 +5,7 @@ import pytest
 from isthmus.envoy_api import unpack
 from isthmus.envoy_api.packages import rbac_config_v3
 from isthmus.filters.rbac import ALLOW, AUDIT, DENY, Allow, Audit, Deny, NamedRule, build_network
+from isthmus.filters.rbac_tree import SMALLEST
 from isthmus.model.match import Exact, Prefix
 from isthmus.model.predicate import TRUE, Method, Peer
 
@@ -54,6 +55,56 @@ def test_rules_of_one_name_are_all_kept():
         "ns[shop]-policy[]-broken-same[2]",
         _GET.name,
     ]
+
+
+def _caller(number, account="a"):
+    return NamedRule(f"ns[shop]-policy[p{number}]-rule[0]", Peer(Exact(f"spiffe://td/ns/shop/sa/{account}{number}")))
+
+
+def _leaves(message):
+    """By key, the RBAC filter of a leaf of the tree."""
+    matcher = message.matcher
+    acts = {key: leaf.action for key, leaf in matcher.matcher_tree.prefix_match_map.map.items()}
+    acts[""] = matcher.on_no_match.action
+    return {key: unpack(unpack(act.typed_config).typed_config.typed_config) for key, act in acts.items()}
+
+
+def test_many_rules_are_a_tree_whose_leaves_are_the_same_filter_with_fewer():
+    dry = tuple(_caller(number, "b") for number in range(10))
+    every = NamedRule("ns[shop]-policy[read]-rule[0]", Method(Exact("GET")))
+    deny = _only(DENY.build(Deny((*(_caller(number) for number in range(SMALLEST)), every), dry)))
+    leaves = _leaves(deny)
+    assert len(leaves) == SMALLEST + len(dry) + 1
+    for key, found in leaves.items():
+        assert (found.rules.action, found.shadow_rules.action) == (_ACTION.Value("DENY"), _ACTION.Value("DENY"))
+        assert (found.rules_stat_prefix, found.shadow_rules_stat_prefix) == ("isthmus_deny_", "istio_dry_run_deny_")
+        assert every.name in found.rules.policies, key
+    assert set(leaves["spiffe://td/ns/shop/sa/a7"].rules.policies) == {_caller(7).name, every.name}
+    assert not leaves["spiffe://td/ns/shop/sa/a7"].shadow_rules.policies
+    assert set(leaves["spiffe://td/ns/shop/sa/b7"].shadow_rules.policies) == {_caller(7).name}
+    assert set(leaves[""].rules.policies) == {every.name}
+
+
+def test_a_tree_without_an_enforced_rule_for_a_request_still_means_its_action():
+    leaves = _leaves(_only(ALLOW.build(Allow(tuple(_caller(number) for number in range(SMALLEST))))))
+    assert leaves[""].HasField("rules"), "without the message, everybody would be let in"
+    assert not leaves[""].rules.policies
+    assert not leaves[""].HasField("shadow_rules")
+    dry = _leaves(_only(ALLOW.build(Allow(None, tuple(_caller(number) for number in range(SMALLEST))))))
+    assert not any(leaf.HasField("rules") for leaf in dry.values()), "nothing is enforced"
+
+
+def test_the_filters_are_discovered_as_either():
+    few, many = (ALLOW.build(Allow(tuple(_caller(n) for n in range(count))))[0] for count in (1, SMALLEST))
+    assert tuple(one.typed_config.type_url.rpartition("/")[2] for one in (few, many)) == ALLOW.types
+    assert few.name == many.name
+
+
+def test_rules_of_one_name_are_all_kept_in_a_tree():
+    rules = tuple(NamedRule("same", _caller(number).predicate) for number in range(SMALLEST))
+    leaves = _leaves(_only(ALLOW.build(Allow(rules))))
+    named = {name for leaf in leaves.values() for name in leaf.rules.policies}
+    assert named == {"same", *(f"same-same[{number}]" for number in range(1, SMALLEST))}
 
 
 def test_on_tcp_each_action_is_a_network_filter():

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from isthmus.filters.allow_policies import ALLOW_POLICIES
+from isthmus.filters.cors import CORS
+from isthmus.filters.decision_time import DECISION_TIME
 from isthmus.filters.dynamic_forward_proxy import DYNAMIC_FORWARD_PROXY
 from isthmus.filters.ext_authz import CUSTOM
 from isthmus.filters.fault import FAULT
@@ -17,12 +19,14 @@ from isthmus.filters.router import ROUTER
 
 FILTERS: tuple[Filter[Any], ...] = (
     PROXY_AUTHORIZATION,
+    CORS,  # before anybody is asked who he is: a browser's preflight brings no token (Istio: after access control)
     CUSTOM,  # before the token is verified, as in Istio: an external login service may be what makes the token
     JWT_AUTHN,
     ALLOW_POLICIES,
     AUDIT,
     DENY,
     ALLOW,
+    DECISION_TIME,
     FAULT,
     DYNAMIC_FORWARD_PROXY,
     ROUTER,

@@ -27,6 +27,8 @@ class Filter(Generic[C]):
     build_route: Callable[[C], Message] | None = None
     discovered: bool = False
     """Whether it changes as policies do, and so is discovered apart from its listener, which a change would drain."""
+    types: tuple[str, ...] = ()
+    """The messages that its configuration may be from one change to the next, where it is not always the same."""
 
 
 def http_filter(name: str, typed_config: Message) -> Any:

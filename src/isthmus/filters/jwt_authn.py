@@ -37,6 +37,11 @@ class JwtAuthn:
     """All rules that speak of one workload, in any order."""
 
     rules: tuple[JwtProviderConfig, ...]
+    clear_route_cache: bool = False
+    """The route is chosen anew once a token is verified, for routes that ask for its claims."""
+    only_claims: bool = False
+    """Nothing but claims for routes: no token is refused, taken off or written to a header. One that does not verify
+    has no claims."""
 
 
 def reserved_headers(rules: Iterable[JwtRule]) -> tuple[str, ...]:
@@ -46,7 +51,7 @@ def reserved_headers(rules: Iterable[JwtRule]) -> tuple[str, ...]:
 
 def _build(config: JwtAuthn) -> tuple[Any, ...]:
     by_issuer = sorted(config.rules, key=lambda one: one.rule.issuer)
-    providers = {f"issuer-{index}": _build_provider(one) for index, one in enumerate(by_issuer)}
+    providers = {f"issuer-{index}": _build_provider(one, config) for index, one in enumerate(by_issuer)}
     built = jwt_authn_v3.JwtAuthentication(
         providers=providers,
         # A preflight carries no token. The headers that a client could smuggle in with it are stripped before.
@@ -55,7 +60,8 @@ def _build(config: JwtAuthn) -> tuple[Any, ...]:
     )
     if providers:
         everywhere = route_v3.RouteMatch(prefix="/")
-        built.rules.append(jwt_authn_v3.RequirementRule(match=everywhere, requires=_requirement(list(providers))))
+        requires = _whatever(providers) if config.only_claims else _requirement(list(providers))
+        built.rules.append(jwt_authn_v3.RequirementRule(match=everywhere, requires=requires))
     return (http_filter(NAME, built),)
 
 
@@ -73,12 +79,28 @@ def _requirement(names: list[str]) -> Any:
     return _any_of(*each, all_missing)
 
 
+def _whatever(names: Iterable[str]) -> Any:
+    """The first valid token, or none, or one that is not valid."""
+    each = [jwt_authn_v3.JwtRequirement(provider_name=name) for name in names]
+    return _any_of(*each, jwt_authn_v3.JwtRequirement(allow_missing_or_failed=protobuf.Empty()))
+
+
 def _any_of(*requirements: Any) -> Any:
     return jwt_authn_v3.JwtRequirement(requires_any=jwt_authn_v3.JwtRequirementOrList(requirements=requirements))
 
 
-def _build_provider(one: JwtProviderConfig) -> Any:
+def _build_provider(one: JwtProviderConfig, config: JwtAuthn) -> Any:
     rule = one.rule
+    output: dict[str, Any] = {}
+    if not config.only_claims:
+        output = {
+            "forward_payload_header": rule.output_payload_to_header or "",
+            "claim_to_headers": [
+                jwt_authn_v3.JwtClaimToHeader(header_name=header, claim_name=claim)
+                for header, claim in rule.output_claim_to_headers
+            ],
+            "failed_status_in_metadata": FAILURE,
+        }
     normalized = jwt_authn_v3.JwtProvider.NormalizePayload(
         space_delimited_claims=dict.fromkeys((*_SPACE_DELIMITED, *rule.space_delimited_claims))
     )
@@ -87,21 +109,17 @@ def _build_provider(one: JwtProviderConfig) -> Any:
         audiences=rule.audiences,
         require_expiration=True,
         local_jwks=core_v3.DataSource(inline_string=one.jwks if one.jwks is not None else NO_KEYS.text),
-        forward=rule.forward_original_token,
+        forward=rule.forward_original_token or config.only_claims,
         from_headers=[
             jwt_authn_v3.JwtHeader(name=header.name, value_prefix=header.prefix) for header in rule.from_headers
         ],
         from_params=rule.from_params,
         from_cookies=rule.from_cookies,
-        forward_payload_header=rule.output_payload_to_header or "",
-        claim_to_headers=[
-            jwt_authn_v3.JwtClaimToHeader(header_name=header, claim_name=claim)
-            for header, claim in rule.output_claim_to_headers
-        ],
         payload_in_metadata=PAYLOAD,
         normalize_payload_in_metadata=normalized,
-        failed_status_in_metadata=FAILURE,
         jwt_cache_config=jwt_authn_v3.JwtCacheConfig(jwt_cache_size=_CACHED_TOKENS),
+        clear_route_cache=config.clear_route_cache,
+        **output,
     )
 
 

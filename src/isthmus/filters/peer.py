@@ -10,6 +10,9 @@ from isthmus.envoy_api.packages import listener_v3, matcher_v3, network_rbac_v3,
 PEER_STATE = "isthmus.peer"
 """The key of the filter state that holds the peer's URI SANs, comma-joined; absent for a plaintext peer."""
 
+HANDSHAKE_STATE = "isthmus.handshake_ms"
+"""The key of the filter state that holds how long the connection took until its handshake was done."""
+
 AMBIGUOUS_PEER = "isthmus-ambiguous-peer"
 """The policy that closes such a connection, as its termination details name it."""
 

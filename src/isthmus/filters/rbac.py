@@ -1,7 +1,7 @@
 """Access control: AuthorizationPolicies of the actions AUDIT, DENY and ALLOW, on HTTP and on plain TCP.
 
 Each action is a filter of its own, as in Istio. All of them write to the same dynamic metadata, so each prefixes its
-keys: see :func:`verdict_log_fields`.
+keys: see :func:`verdict_log_fields`. Many HTTP rules become a tree of small RBAC filters (``filters/rbac_tree.py``).
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import Any
 
 from isthmus.diag import Origin
 from isthmus.envoy_api import any_of
-from isthmus.envoy_api.packages import listener_v3, network_rbac_v3, rbac_config_v3, rbac_v3
+from isthmus.envoy_api.packages import composite_v3, core_v3, listener_v3, network_rbac_v3, rbac_config_v3, rbac_v3
 from isthmus.filters.filter import Filter, http_filter
+from isthmus.filters.matcher_tree import build_tree
 from isthmus.filters.predicate import build_policies
+from isthmus.filters.rbac_tree import Remainder, plant
 from isthmus.model.predicate import Predicate, needs_http
 
 METADATA = "envoy.filters.http.rbac"
@@ -61,24 +63,88 @@ class Allow:
 
 def build_rules(action: int, rules: Iterable[NamedRule]) -> Any:
     """An RBAC message. Of rules with one name (broken documents may lack theirs) none is lost: they are numbered."""
-    policies: dict[str, Any] = {}
+    return rbac_config_v3.RBAC(action=action, policies=_united(_policies(rules)))
+
+
+def _policies(rules: Iterable[NamedRule]) -> list[dict[str, Any]]:
+    """Of each rule its policies, no two of one name."""
+    taken: set[str] = set()
+    found: list[dict[str, Any]] = []
     for rule in rules:
+        policies: dict[str, Any] = {}
         for name, policy in build_policies(rule.name, rule.predicate).items():
-            policies[_free_name(name, policies)] = policy
-    return rbac_config_v3.RBAC(action=action, policies=policies)
+            free = _free_name(name, taken)
+            taken.add(free)
+            policies[free] = policy
+        found.append(policies)
+    return found
 
 
-def _free_name(name: str, taken: Mapping[str, Any]) -> str:
+def _united(policies: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return {name: policy for one in policies for name, policy in one.items()}
+
+
+def _free_name(name: str, taken: set[str]) -> str:
     numbered = (f"{name}-same[{number}]" for number in count(1))
     return name if name not in taken else next(free for free in numbered if free not in taken)
 
 
-def _build_filter(place: str, enforced: Any, dry_run: Any = None) -> tuple[Any, ...]:
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """The rules of one action and the policies that each of them is; without any, what the action means without."""
+
+    action: int
+    rules: tuple[NamedRule, ...]
+    policies: tuple[Mapping[str, Any], ...]
+
+    def message(self, some: Iterable[Remainder] | None = None) -> Any:
+        """An RBAC message of all rules, or of what is left of some."""
+        policies = self.policies if some is None else map(self._left, some)
+        return rbac_config_v3.RBAC(action=self.action, policies=_united(policies))
+
+    def _left(self, remainder: Remainder) -> Mapping[str, Any]:
+        index, predicate = remainder
+        if predicate is self.rules[index].predicate:
+            return self.policies[index]
+        (name,) = self.policies[index]
+        return build_policies(name, predicate)
+
+
+def _rules(action: int, rules: tuple[NamedRule, ...]) -> _Rules:
+    return _Rules(action, rules, tuple(_policies(rules)))
+
+
+def _build_filter(place: str, enforced: _Rules | None, dry_run: _Rules | None = None) -> tuple[Any, ...]:
+    """One RBAC filter; of many rules a tree, whose leaves are each the RBAC filter of the rules to be asked there."""
+    name = f"isthmus.rbac.{place}"
+    both = [rules for rules in (enforced, dry_run) if rules is not None]
+    named = [policies for rules in both for policies in rules.policies]
+    # A rule of several policies, taken apart, would give them other names.
+    several = {index for index, policies in enumerate(named) if len(policies) > 1}
+    tree = plant([rule.predicate for rules in both for rule in rules.rules], several)
+    if tree is None:
+        return (http_filter(name, _rbac(place, _message(enforced), _message(dry_run))),)
+    first = len(enforced.rules) if enforced is not None else 0
+    actions = {}
+    for key, leaf in tree.leaves.items():
+        asked = [(index, rest) for index, rest in leaf if index < first]
+        told = [(index - first, rest) for index, rest in leaf if index >= first]
+        config = _rbac(place, _message(enforced, asked), _message(dry_run, told))
+        extension = core_v3.TypedExtensionConfig(name=name, typed_config=any_of(config))
+        actions[key] = composite_v3.ExecuteFilterAction(typed_config=extension)
+    return (http_filter(name, composite_v3.Composite(matcher=build_tree(tree.axis.value(), actions))),)
+
+
+def _message(rules: _Rules | None, some: Iterable[Remainder] | None = None) -> Any:
+    return rules.message(some) if rules is not None else None
+
+
+def _rbac(place: str, enforced: Any, dry_run: Any) -> Any:
     config = rbac_v3.RBAC(rules=enforced, rules_stat_prefix=enforced_prefix(place))
     if dry_run is not None:
         config.shadow_rules.CopyFrom(dry_run)
         config.shadow_rules_stat_prefix = _DRY_RUN_PREFIX[place]
-    return (http_filter(f"isthmus.rbac.{place}", config),)
+    return config
 
 
 def enforced_prefix(place: str) -> str:
@@ -97,23 +163,26 @@ _DRY_RUN_KEYS = {
 
 
 def _build_audit(config: Audit) -> tuple[Any, ...]:
-    return _build_filter("audit", build_rules(_LOG, config.rules))
+    return _build_filter("audit", _rules(_LOG, config.rules))
 
 
 def _build_deny(config: Deny) -> tuple[Any, ...]:
-    dry_run = build_rules(_DENY, config.dry_run) if config.dry_run else None
-    return _build_filter("deny", build_rules(_DENY, config.rules) if config.rules else None, dry_run)
+    dry_run = _rules(_DENY, config.dry_run) if config.dry_run else None
+    return _build_filter("deny", _rules(_DENY, config.rules) if config.rules else None, dry_run)
 
 
 def _build_allow(config: Allow) -> tuple[Any, ...]:
     # An RBAC message of action ALLOW that has no policies denies everything; no RBAC message enforces nothing.
-    enforced = build_rules(_ALLOW, config.rules) if config.rules is not None else None
-    return _build_filter("allow", enforced, build_rules(_ALLOW, config.dry_run) if config.dry_run else None)
+    enforced = _rules(_ALLOW, config.rules) if config.rules is not None else None
+    return _build_filter("allow", enforced, _rules(_ALLOW, config.dry_run) if config.dry_run else None)
 
 
-AUDIT = Filter("isthmus.rbac.audit", Audit, _build_audit, discovered=True)
-DENY = Filter("isthmus.rbac.deny", Deny, _build_deny, discovered=True)
-ALLOW = Filter("isthmus.rbac.allow", Allow, _build_allow, discovered=True)
+_TYPES = (rbac_v3.RBAC.DESCRIPTOR.full_name, composite_v3.Composite.DESCRIPTOR.full_name)
+"""What the filters are, of few rules and of many."""
+
+AUDIT = Filter("isthmus.rbac.audit", Audit, _build_audit, discovered=True, types=_TYPES)
+DENY = Filter("isthmus.rbac.deny", Deny, _build_deny, discovered=True, types=_TYPES)
+ALLOW = Filter("isthmus.rbac.allow", Allow, _build_allow, discovered=True, types=_TYPES)
 
 
 def build_network(config: Audit | Deny | Allow, stat_prefix: str) -> Any:
