@@ -72,6 +72,55 @@ _GOOD: tuple[tuple[str, str], ...] = (
         mesh_config("outboundTrafficPolicy: {mode: REGISTRY_ONLY}"),
         mesh_config("pathNormalization: {normalization: NONE}"),
     ),
+    (
+        networking(
+            "ServiceEntry", "out", "{hosts: [out.example.com], ports: [{number: 80, name: http}], resolution: DNS}"
+        ),
+        networking(
+            "ServiceEntry",
+            "out",
+            "{hosts: [out.example.com, orders.example.com], ports: [{number: 80, name: http}, {number: 9, name: tcp}], "
+            "resolution: STATIC, endpoints: [{address: 192.0.2.1, labels: {security.istio.io/tlsMode: istio}}]}",
+        ),
+    ),
+    (
+        networking(
+            "VirtualService",
+            "orders",
+            "{hosts: [orders, '*.example.com'], http: [{route: [{destination: {host: users}}]}]}",
+        ),
+        networking(
+            "VirtualService",
+            "orders",
+            "{hosts: [out.example.com], http: [{match: [{sourceLabels: {version: v1}}, {sourceNamespace: store}], "
+            "route: [{destination: {host: orders}}]}, {redirect: {uri: /}}]}",
+        ),
+    ),
+    (entry("carts-1", "store", version="v1"), entry("carts-1", "store", app="users")),
+    (
+        security(
+            "AuthorizationPolicy",
+            "all",
+            "{action: DENY, rules: [{to: [{operation: {ports: ['9090']}}]}]}",
+            "istio-system",
+        ),
+        security(
+            "AuthorizationPolicy",
+            "all",
+            "{selector: {matchLabels: {version: v1}}, action: AUDIT, rules: [{}]}",
+            "istio-system",
+        ),
+    ),
+    (
+        security("PeerAuthentication", "orders", "{selector: {matchLabels: {app: orders}}, mtls: {mode: DISABLE}}"),
+        security(
+            "PeerAuthentication", "orders", "{selector: {matchLabels: {app: users}}, mtls: {mode: STRICT}}", "store"
+        ),
+    ),
+    (
+        gateway("inner", hosts="shop/*", port=80).replace("app: edge", "app: inner"),
+        gateway("inner", hosts="users.example.com", port=80),
+    ),
 )
 SLOTS = tuple((_ABSENT, first, second, _broken(first), _no_yaml(first)) for first, second in _GOOD)
 STATES = st.tuples(st.booleans(), *(st.integers(0, len(slot) - 1) for slot in SLOTS))

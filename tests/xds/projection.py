@@ -5,6 +5,7 @@
 - What one of our own builders made is shown as the arguments it was given (``mutual_tls_client: {identities, ...}``),
   but only where building it anew from them gives the very same; filters and clusters that never differ, as
   ``constant``, again only while they do not; Istio's default retries as ``usual``.
+- The listener for requests in tunnels, which has the routes of the outbound proxy, is shown by its filters alone.
 - Lists of named things become mappings by name, in their order; messages' fields are sorted. An Any loses its type
   where a name tells it. Addresses read ``127.0.0.1:80``, secrets of the agent ``sds: NAME``. A chain that does what
   one before it does says so (``as: NAME``).
@@ -20,6 +21,7 @@ from isthmus.envoy_api import to_json
 from isthmus.envoy_api.packages import cluster_v3, http_connection_manager_v3, listener_v3
 from isthmus.filters import build_chain
 from isthmus.filters.allow_policies import AllowPolicies
+from isthmus.filters.cors import Cors
 from isthmus.filters.dynamic_forward_proxy import DynamicForwardProxy
 from isthmus.filters.fault import Fault
 from isthmus.filters.proxy_authorization import ProxyAuthorization
@@ -27,17 +29,22 @@ from isthmus.xds import tls
 from isthmus.xds.cluster import build_black_hole, build_passthrough
 from isthmus.xds.endpoint import ISTIO, TLS_MODE, TRANSPORT_MATCH
 from isthmus.xds.listener import peer_filters
+from isthmus.xds.name import CONNECT
 from isthmus.xds.outbound import basic_authorization
 from isthmus.xds.secret import SDS_CLUSTER, sds_secret
 
 LEFT_OUT = {
     "@type": "the name beside it tells",
-    "access_log": "test_access_log.py",
+    "access_log": "test_observe.py",
+    "access_log_options": "test_listener.py",
+    "metadata": "test_metadata.py, but for an endpoint's mutual TLS",
     "local_reply_config": "tests/filters/test_proxy_authorization.py",
     "stat_prefix": "names of statistics",
     "rules_stat_prefix": "names of statistics",
     "shadow_rules_stat_prefix": "names of statistics",
     "cluster_name": "the cluster's own",
+    "upgrade_configs": "test_hcm.py, test_connect.py",
+    "listener_filters_timeout": "test_connect.py",
     **dict.fromkeys(
         (
             *("codec_type", "common_http_protocol_options", "http2_protocol_options", "stream_idle_timeout"),
@@ -60,6 +67,7 @@ CONSTANT: dict[str, tuple[Any, ...]] = {
     "strip_failure_response": (True,),
     "ignore_port_in_host_matching": (True,),
     "validate_clusters": (False,),
+    "max_direct_response_body_size_bytes": (1024 * 1024,),
     "case_sensitive": (True,),
     "keep_empty_value": (True,),
     "host_selection_retry_max_attempts": ("5",),
@@ -98,7 +106,7 @@ def projected(static: Any) -> str:
         "clusters": {
             one["name"]: "constant" if one in wholes else _cluster(one)
             for one in resources["clusters"]
-            if one["name"] != SDS_CLUSTER
+            if one["name"] not in (SDS_CLUSTER, CONNECT)
         },
     }
     return yaml.dump(shown, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120)
@@ -122,6 +130,7 @@ def _wholes() -> list[Any]:
     guard = listener_v3.Listener(filter_chains=[listener_v3.FilterChain(filters=peer_filters())])
     usual = {
         ProxyAuthorization: ProxyAuthorization(basic_authorization(_NO_CREDENTIAL)),
+        Cors: Cors(),
         Fault: Fault(),
         DynamicForwardProxy: DynamicForwardProxy(),
     }
@@ -134,6 +143,10 @@ def _wholes() -> list[Any]:
 
 
 def _listener(listener: Any, wholes: list[Any]) -> Any:
+    if listener["name"] == CONNECT:
+        (chain,) = listener["filter_chains"]
+        (hcm,) = (one["typed_config"] for one in chain["filters"])
+        return {"requests in tunnels": [one["name"].rpartition(".")[2] for one in hcm["http_filters"]]}
     shown: dict[str, Any] = {}
     for chain in listener["filter_chains"]:
         for filter_ in chain["filters"]:
@@ -168,8 +181,10 @@ def _cluster(cluster: Any) -> Any:
     shown = {name: value for name, value in cluster.items() if name != "name"}
     options = shown.pop("typed_extension_protocol_options", {})
     for config in options.values():
-        explicit = config["explicit_http_config"]
+        explicit = config.get("explicit_http_config", "as the caller")
         shown["http"] = next((name for name, one in _HTTP.items() if one == explicit), explicit)
+        more = {name: value for name, value in config.items() if name not in ("@type", "explicit_http_config")}
+        shown |= {"http_options": more} if more else {}
     localities = shown.pop("load_assignment", {}).get("endpoints", [])
     endpoints = [_endpoint(one) for locality in localities for one in locality["lb_endpoints"]]
     matches = shown.pop("transport_socket_matches", None)
@@ -185,9 +200,9 @@ def _cluster(cluster: Any) -> Any:
 
 def _endpoint(one: Any) -> Any:
     address = _reduced(one["endpoint"]["address"])
-    metadata = one.get("metadata")
+    metadata = one.get("metadata", {}).get("filter_metadata", {}).get(TRANSPORT_MATCH)
     weight = one["load_balancing_weight"]
-    assert metadata in (None, {"filter_metadata": {TRANSPORT_MATCH: _IS_ISTIO}})
+    assert metadata in (None, _IS_ISTIO)
     assert one["endpoint"].keys() == {"address"}
     marks = (["istio"] if metadata else []) + ([f"weight {weight}"] if weight != 1 else [])
     return " ".join((address, *marks))
@@ -224,6 +239,13 @@ def _reduced(value: Any) -> Any:
         return value
     if value.get("sds_config") == _SDS_CONFIG:
         return {"sds": value["name"]}
+    if value.get("match") == {"connect_matcher": {}}:
+        refused = value.get("direct_response", {}).get("status")
+        return {"name": "CONNECT", "typed_config": refused or value["route"]["cluster"]}
+    if value.keys() == {"inline_string"}:
+        return value["inline_string"].rstrip("\n")
+    if value.keys() == {"envoy_internal_address"}:
+        return "within: {server_listener_name}".format(**value["envoy_internal_address"])
     if value.keys() == {"socket_address"}:
         return "{address}:{port_value}".format(**value["socket_address"])
     if "transport_socket" in value:

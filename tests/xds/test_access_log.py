@@ -9,7 +9,8 @@ import pytest
 from isthmus.envoy_api import to_json, unpack
 from isthmus.model.identity import Identity
 from isthmus.model.proxy import Proxy, Role
-from isthmus.xds.access_log import build_http_log, build_tcp_log
+from isthmus.model.telemetry import FileLog
+from isthmus.xds.access_log import build_file_log, build_http_log, build_tcp_log, build_unmatched_log
 
 from .making import origin
 
@@ -54,6 +55,13 @@ def test_a_connection_has_nothing_of_a_request() -> None:
     assert fields(TCP).keys() < fields(HTTP).keys()
 
 
+def test_a_connection_that_no_chain_takes_is_told_with_its_reason() -> None:
+    log = build_unmatched_log(PROXY, "gateway")
+    assert list(log.filter.response_flag_filter.flags) == ["NR"]
+    assert fields(log)["details"] == "%RESPONSE_CODE_DETAILS%"
+    assert fields(log)["sni"] == "%REQUESTED_SERVER_NAME%"
+
+
 def test_the_peer_is_the_identity_that_policies_see() -> None:
     assert fields(HTTP)["peer"] == fields(TCP)["peer"] == "%FILTER_STATE(isthmus.peer:PLAIN)%"
 
@@ -64,3 +72,21 @@ def test_every_field_that_the_guide_tells_of_is_there() -> None:
     custom = {name for name in told if name.startswith("custom_")}
     assert told - custom - fields(HTTP).keys() == set()
     assert len(told) > 20
+
+
+def test_a_log_of_ones_own() -> None:
+    labels: Any = unpack(
+        build_file_log(FileLog("f", "/var/log/x", origin(), labels=(("a", "%PROTOCOL%"),))).typed_config
+    )
+    assert labels.path == "/var/log/x"
+    assert dict(labels.log_format.json_format) == {"a": "%PROTOCOL%"}
+    written: Any = unpack(build_file_log(FileLog("f", "/x", origin(), text="%PROTOCOL%", omit_empty=True)).typed_config)
+    assert written.log_format.text_format_source.inline_string == "%PROTOCOL%\n", "a line has an end"
+    assert written.log_format.omit_empty_values
+
+
+def test_the_usual_text_is_istios_without_the_query() -> None:
+    usual: Any = unpack(build_file_log(FileLog("f", "/x", origin())).typed_config)
+    text = usual.log_format.text_format_source.inline_string
+    assert text.startswith('[%START_TIME%] "%REQ(:METHOD)% %PATH(NQ:ORIG_OR_PATH)% %PROTOCOL%"')
+    assert text.endswith("%ROUTE_NAME%\n")

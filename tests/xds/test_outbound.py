@@ -22,7 +22,15 @@ def domains(found: Given, name: str) -> list[str]:
 
 
 def clusters(found: Given, name: str) -> list[str]:
-    return [route.route.cluster for route in found.virtual_hosts("outbound")[name].routes]
+    """Where requests go."""
+    routes = found.virtual_hosts("outbound")[name].routes
+    return [route.route.cluster for route in routes if not route.match.HasField("connect_matcher")]
+
+
+def tunnels(found: Given, name: str) -> list[str]:
+    """Where what a CONNECT carries goes."""
+    routes = found.virtual_hosts("outbound")[name].routes
+    return [route.route.cluster for route in routes if route.match.HasField("connect_matcher")]
 
 
 def local(spec: str) -> str:
@@ -67,15 +75,63 @@ def test_the_first_label_of_a_foreign_host_is_no_name_for_it() -> None:
     assert domains(given_by(WEB, HERE, entry_), "cart.example.com:80") == ["cart.example.com:80", "cart.example.com"]
 
 
-def test_a_tcp_port_is_not_the_http_proxys_business() -> None:
-    found = given_by(WEB, HERE, service("store", "{name: tcp, port: 6379}"))
-    assert list(found.virtual_hosts("outbound")) == ["allow_any"]
+def test_a_tcp_port_takes_tunnels_only() -> None:
+    """A plain request to its name is one to whatever has that name outside."""
+    texts = HERE, service("store", "{name: tcp, port: 6379}")
+    found = given_by(WEB, *texts)
+    assert domains(found, "store.shop.svc.cluster.local:6379")[0] == "store.shop.svc.cluster.local:6379"
+    assert clusters(found, "store.shop.svc.cluster.local:6379") == ["PassthroughCluster"]
+    assert tunnels(found, "store.shop.svc.cluster.local:6379") == ["outbound|6379||store.shop.svc.cluster.local"]
+    _, refusal = given_by(WEB, CLOSED, *texts).virtual_hosts("outbound")["store.shop.svc.cluster.local:6379"].routes
+    assert refusal.direct_response.status == 502
+
+
+def test_a_tunnel_to_http_leads_to_the_listener_within() -> None:
+    found = given_by(WEB, HERE, service("orders"), to("[api.internal]", "{host: orders}"))
+    assert tunnels(found, "orders.shop.svc.cluster.local:8080") == ["connect"]
+    assert tunnels(found, "api.internal") == ["connect"]
+    (chain,) = found.listener("connect").filter_chains
+    assert chain.filter_chain_match.transport_protocol == "raw_buffer", "TLS to a port of HTTP has no chain"
+    hcm = hcm_of(chain)
+    assert hcm.rds.route_config_name == "outbound"
+    names = [one.name for one in hcm.http_filters]
+    assert not any("proxy_authorization" in name for name in names), "who came so far has shown it"
+
+
+def test_a_tunnel_to_what_is_no_service_is_passed_on_or_refused() -> None:
+    open_, closed = given_by(WEB, HERE), given_by(WEB, HERE, CLOSED)
+    assert tunnels(open_, "allow_any") == ["PassthroughCluster"]
+    refusal = closed.virtual_hosts("outbound")["block_all"].routes[0]
+    assert refusal.match.HasField("connect_matcher")
+    assert refusal.direct_response.status == 502
+
+
+def test_excluded_ports_are_open_where_nothing_else_is() -> None:
+    annotations = 'annotations: {traffic.sidecar.istio.io/excludeOutboundPorts: "80,5432"}'
+    here = local("{}").replace("namespace: shop}", f"namespace: shop, {annotations}}}")
+    routes = given_by(WEB, here, CLOSED).virtual_hosts("outbound")["block_all"].routes
+    excluded = [route for route in routes if route.name == "excluded_port"]
+    assert [route.route.cluster for route in excluded] == ["PassthroughCluster"] * 4
+    assert [route.match.HasField("connect_matcher") for route in excluded] == [True, False] * 2
+    assert {route.match.headers[0].name for route in excluded} == {":authority"}
+    assert [route.direct_response.status for route in routes[4:]] == [502, 502]
+
+
+def test_addresses_of_a_service_are_names_of_it() -> None:
+    spec = "hosts: [db.example.com]\nresolution: DNS\naddresses: [10.0.0.9, 'fd00::9']\n"
+    found = given_by(
+        WEB, HERE, networking("ServiceEntry", "db", f"{spec}ports: [{{number: 80, name: http, protocol: HTTP}}]")
+    )
+    assert domains(found, "db.example.com:80") == [
+        *("db.example.com:80", "10.0.0.9:80", "[fd00::9]:80"),
+        *("db.example.com", "10.0.0.9", "[fd00::9]"),
+    ]
 
 
 def test_what_is_no_service_is_refused_or_passed_on() -> None:
     open_, closed = given_by(WEB, HERE), given_by(WEB, HERE, CLOSED)
     assert clusters(open_, "allow_any") == ["PassthroughCluster"]
-    (refusal,) = closed.virtual_hosts("outbound")["block_all"].routes
+    _, refusal = closed.virtual_hosts("outbound")["block_all"].routes
     assert refusal.direct_response.status == 502
     assert "REGISTRY_ONLY" in refusal.direct_response.body.inline_string
     for found, resolves in ((open_, True), (closed, False)):
@@ -140,8 +196,8 @@ def test_no_domain_stands_twice() -> None:
 def test_without_a_credential_there_is_no_proxy() -> None:
     mesh = compiled(HERE).mesh
     world = replace(offline_world(mesh), outbound_credentials={})
-    assert given(mesh, WEB).names(LISTENER)[-1] == "outbound"
-    assert "outbound" not in given(mesh, WEB, world).names(LISTENER)
+    assert "outbound" in given(mesh, WEB).names(LISTENER)
+    assert not {"outbound", "connect"} & set(given(mesh, WEB, world).names(LISTENER))
     assert given(mesh, WEB, world).names(ROUTE) == []
 
 

@@ -12,12 +12,14 @@ from isthmus.filters.ext_authz import Custom
 from isthmus.filters.jwt_authn import JwtAuthn
 from isthmus.filters.rbac import Allow, Audit, Deny
 from isthmus.filters.router import Router
-from isthmus.model.predicate import TRUE, Destination
+from isthmus.model.match import Regex
+from isthmus.model.predicate import TRUE, Destination, Host, Not
 from isthmus.model.world import IssuerKeys
 from isthmus.xds.context import Context
 from isthmus.xds.policy import edge_headers, http_policy, jwt_rules, output_headers, tcp_filters
+from isthmus.xds.snapshot import EXTENSION
 
-from .making import compiled, context_of, entry, gateway, mesh_config, security, service
+from .making import compiled, context_of, entry, gateway, given_by, mesh_config, security, service
 
 AT = Destination(8080, "127.0.0.1")
 ORDERS = "sidecar~shop~orders-1"
@@ -170,7 +172,13 @@ def test_the_gateway_tells_nobody_of_envoy() -> None:
 
 def test_origins_name_the_policies() -> None:
     origins = http_policy(context(TWO, policy("allow", GET)), AT).origins
-    assert [one.ref.kind for one in origins] == ["AuthorizationPolicy", "RequestAuthentication", "WorkloadEntry"]
+    assert [one.ref.kind for one in origins] == ["AuthorizationPolicy", "RequestAuthentication"]
+
+
+def test_what_policies_made_names_them_and_the_workload() -> None:
+    found = given_by(ORDERS, service("orders"), entry("orders-1"), TWO, policy("allow", GET))
+    (allow,) = (built for name, built in found.snapshot.of(EXTENSION).items() if name.endswith("rbac.allow"))
+    assert [one.ref.kind for one in allow.origins] == ["AuthorizationPolicy", "RequestAuthentication", "WorkloadEntry"]
 
 
 def on_tcp(*texts: str) -> tuple[list[tuple[str, set[str]]], tuple[str, ...]]:
@@ -209,3 +217,21 @@ def test_on_tcp_broken_comes_first_and_custom_cannot_be_asked() -> None:
         ("ALLOW", {rule("allow")}),
     ]
     assert allowing == (rule("allow"),)
+
+
+@pytest.mark.parametrize(
+    ("action", "field", "pattern"),
+    [
+        ("DENY", "hosts", r"(?i)a\.example\.*(:.*)?"),
+        ("DENY", "notHosts", r"(?i)a\.example(:[^:]*)?"),
+        ("ALLOW", "hosts", r"(?i)a\.example(:[^:]*)?"),
+        ("ALLOW", "notHosts", r"(?i)a\.example\.*(:.*)?"),
+    ],
+)
+def test_a_host_is_wide_where_it_refuses_and_the_routes_own_where_it_allows(
+    action: str, field: str, pattern: str
+) -> None:
+    found = filters(policy("p", f"action: {action}\nrules: [{{to: [{{operation: {{{field}: [a.example]}}}}]}}]"))
+    (rule,) = found[Deny if action == "DENY" else Allow].rules
+    asked = Host(Regex(pattern))
+    assert rule.predicate == (Not(asked) if field == "notHosts" else asked)

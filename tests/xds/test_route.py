@@ -6,15 +6,20 @@ from typing import Any
 import pytest
 
 from isthmus.envoy_api import unpack
+from isthmus.filters.cors import Cors
 from isthmus.filters.fault import Fault
 from isthmus.model.match import Exact, Prefix, Regex, StringMatch, Suffix
 from isthmus.model.route import (
     MESH,
+    Action,
+    ClaimMatch,
     Destination,
+    DirectResponse,
     Forward,
     HeaderOperations,
     Headers,
     HttpRoute,
+    Mirror,
     Redirect,
     Retry,
     Rewrite,
@@ -39,9 +44,7 @@ SIDECAR = Caller(MESH, "shop", {"app": "web", "version": "v1"}, 80, 80, EDGE.clu
 EVERYTHING = RouteMatch()
 
 
-def route(
-    name: str = "route", *matches: RouteMatch, action: Forward | Redirect | None = None, **changes: Any
-) -> HttpRoute:
+def route(name: str = "route", *matches: RouteMatch, action: Action | None = None, **changes: Any) -> HttpRoute:
     return HttpRoute(name, matches, action or Forward((ORDERS,)), origin(name), **changes)
 
 
@@ -96,6 +99,9 @@ def test_what_stands_behind_a_catch_all_of_its_own_table_is_left_out() -> None:
         (RouteMatch(headers=(("x", Exact("1")),)), False),
         (RouteMatch(without_headers=(("x", Exact("1")),)), False),
         (RouteMatch(query=(("x", Exact("1")),)), False),
+        (RouteMatch(claims=(ClaimMatch(("x",), Exact("1")),)), False),
+        (RouteMatch(without_claims=(ClaimMatch(("x",), Exact("1")),)), False),
+        (RouteMatch(stat_prefix="a"), True),
     ],
 )
 def test_what_takes_every_request(match: RouteMatch, everything: bool) -> None:
@@ -255,7 +261,7 @@ def test_header_operations() -> None:
     request = HeaderOperations(
         set=(("x-set", "1"), (":authority", "a"), ("Host", "b")),
         add=(("x-add", "2"),),
-        remove=("x-gone", "Host", ":path"),
+        remove=("x-gone", "Host", ":path", "gone"),
     )
     found = only(route(headers=Headers(request, HeaderOperations(set=(("x-r", ""),)))))
     action = found.request_headers_to_add[0].HeaderAppendAction.Name
@@ -263,7 +269,7 @@ def test_header_operations() -> None:
         ("x-set", "OVERWRITE_IF_EXISTS_OR_ADD"),
         ("x-add", "APPEND_IF_EXISTS_OR_ADD"),
     ]
-    assert list(found.request_headers_to_remove) == ["x-gone"], "Envoy refuses the others"
+    assert list(found.request_headers_to_remove) == ["x-gone", "x_gone", "gone"], "Envoy refuses the others"
     assert found.response_headers_to_add[0].keep_empty_value
 
 
@@ -279,6 +285,41 @@ def test_retries() -> None:
     assert not only(route(action=Forward((ORDERS,), retry=Retry(0)))).route.HasField("retry_policy")
 
 
+def test_the_wait_before_a_retry_and_where_it_goes() -> None:
+    own = Retry(1, backoff=timedelta(milliseconds=250), avoid_previous_hosts=False)
+    found = only(route(action=Forward((ORDERS,), retry=own))).route.retry_policy
+    assert found.retry_back_off.base_interval.ToTimedelta() == timedelta(milliseconds=250)
+    assert not found.retry_host_predicate
+    assert not only(route()).route.retry_policy.HasField("retry_back_off")
+
+
+def test_mirrors() -> None:
+    copies = (Mirror(USERS), Mirror(Destination("copy.x", 81), 0.5))
+    one, two = only(route(action=Forward((ORDERS,), mirrors=copies))).route.request_mirror_policies
+    assert [mirror.cluster for mirror in (one, two)] == ["users-80", "copy-81"]
+    assert [mirror.runtime_fraction.default_value.numerator for mirror in (one, two)] == [1_000_000, 5_000]
+    assert one.trace_sampled.value is False
+
+
+@pytest.mark.parametrize("body", ["", "text", b"\x00"])
+def test_direct_responses(body: str | bytes) -> None:
+    found = only(route(action=DirectResponse(410, body))).direct_response
+    assert found.status == 410
+    assert (found.body.inline_bytes if isinstance(body, bytes) else found.body.inline_string) == body
+    assert found.HasField("body") is bool(body)
+
+
+def test_a_redirect_by_prefix() -> None:
+    assert only(route("r", path("/a"), action=Redirect(prefix="/b"))).redirect.prefix_rewrite == "/b"
+
+
+def test_claims_and_statistics_of_a_match() -> None:
+    wanted = ClaimMatch(("a",), Exact("1"))
+    found = only(route("r", RouteMatch(claims=(wanted,), without_claims=(wanted,), stat_prefix="mine")))
+    assert [one.invert for one in found.match.dynamic_metadata] == [False, True]
+    assert found.stat_prefix == "mine"
+
+
 def test_without_a_timeout_envoys_own_does_not_hold() -> None:
     assert only(route()).route.timeout.ToTimedelta() == timedelta()
     assert only(route()).route.HasField("timeout")
@@ -292,6 +333,12 @@ def test_a_fault_is_the_routes_own() -> None:
     fault: Any = unpack(config)
     assert fault.abort.http_status == 418
     assert not only(route()).typed_per_filter_config
+
+
+def test_cors_is_the_routes_own() -> None:
+    (config,) = only(route(filters={Cors: Cors((Exact("https://a.example"),))})).typed_per_filter_config.values()
+    policy: Any = unpack(config)
+    assert policy.allow_origin_string_match[0].exact == "https://a.example"
 
 
 def test_routes_without_a_virtual_service() -> None:

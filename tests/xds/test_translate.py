@@ -86,10 +86,11 @@ def test_sidecars_of_one_namespace_have_the_same_clusters_and_endpoints() -> Non
     orders, users = found[SIDECAR], found["sidecar~shop~users-1"]
     for type_url in (CLUSTER, ENDPOINT):
         mine, theirs = orders.of(type_url), users.of(type_url)
-        shared = [name for name in mine if not name.startswith("inbound|") and "Cluster" not in name]
+        shared = [name for name in mine if name.startswith("outbound|")]
         assert shared
         assert [mine[name] for name in shared] == [theirs[name] for name in shared]
-    assert orders.of(CLUSTER)["BlackHoleCluster"].wire == users.of(CLUSTER)["BlackHoleCluster"].wire
+    for name in ("BlackHoleCluster", "PassthroughCluster", "connect"):
+        assert orders.of(CLUSTER)[name].wire == users.of(CLUSTER)[name].wire
 
 
 def test_a_gateway_has_the_clusters_that_its_routes_name() -> None:
@@ -112,14 +113,17 @@ def test_a_route_of_another_gateway_brings_no_cluster() -> None:
 def test_a_sidecar_has_a_cluster_for_each_service_port_and_subset() -> None:
     rule = networking("DestinationRule", "orders", "{host: orders, subsets: [{name: v1, labels: {version: v1}}]}")
     names = given_by(SIDECAR, *SHOP, rule).names(CLUSTER)
-    assert names == [
-        "inbound|8080||",
-        "outbound|8080||orders.shop.svc.cluster.local",
-        "outbound|8080|v1|orders.shop.svc.cluster.local",
-        "outbound|8080||users.shop.svc.cluster.local",
-        "BlackHoleCluster",
-        "PassthroughCluster",
-    ]
+    assert sorted(names) == sorted(
+        [
+            "inbound|8080||",
+            "connect",
+            "outbound|8080||orders.shop.svc.cluster.local",
+            "outbound|8080|v1|orders.shop.svc.cluster.local",
+            "outbound|8080||users.shop.svc.cluster.local",
+            "BlackHoleCluster",
+            "PassthroughCluster",
+        ]
+    )
 
 
 def test_only_a_sidecar_passes_through_and_only_where_any_host_is_allowed() -> None:

@@ -9,11 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from isthmus.envoy_api import any_of
-from isthmus.envoy_api.packages import accesslog_v3, core_v3, file_access_log_v3, protobuf
-from isthmus.filters.allow_policies import LOG_FIELD
-from isthmus.filters.peer import PEER_STATE
+from isthmus.envoy_api.packages import (
+    accesslog_v3,
+    cel_access_log_filter_v3,
+    core_v3,
+    data_accesslog_v3,
+    file_access_log_v3,
+    protobuf,
+)
+from isthmus.filters.allow_policies import LOG_FIELD, listed
+from isthmus.filters.peer import HANDSHAKE_STATE, PEER_STATE
 from isthmus.filters.rbac import tcp_verdict_log_fields, verdict_log_fields
 from isthmus.model.proxy import Proxy
+from isthmus.model.telemetry import STANDARD_OUTPUT, FileLog
 
 _CONNECTION = {
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%fZ)%",
@@ -23,6 +31,7 @@ _CONNECTION = {
     "peer_address": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
     "sni": "%REQUESTED_SERVER_NAME%",
     "tls_version": "%DOWNSTREAM_TLS_VERSION%",
+    "handshake_ms": f"%FILTER_STATE({HANDSHAKE_STATE}:PLAIN)%",
     "bytes_received": "%BYTES_RECEIVED%",
     "bytes_sent": "%BYTES_SENT%",
     "upstream_cluster": "%UPSTREAM_CLUSTER_RAW%",
@@ -42,6 +51,7 @@ _REQUEST = {
     "route": "%ROUTE_NAME%",
     "request_id": "%REQ(X-REQUEST-ID)%",
     "trace_parent": "%REQ(TRACEPARENT)%",
+    "trace_id": "%TRACE_ID%",
     "client_address": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
     "issuer": "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:iss)%",
     "subject": "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:sub)%",
@@ -58,7 +68,15 @@ def build_http_log(proxy: Proxy, hop: str, custom: Mapping[str, str] | None = No
 def build_tcp_log(proxy: Proxy, hop: str, allow_policies: Sequence[str]) -> Any:
     """One JSON line a connection. ``allow_policies``: the chain's ALLOW rules, for a connection that none took."""
     verdict = tcp_verdict_log_fields()
-    return _file_log({**_hop(proxy, hop), **_CONNECTION, **verdict, "allow_policies": list(allow_policies)})
+    return _file_log({**_hop(proxy, hop), **_CONNECTION, **verdict, "allow_policies": listed(allow_policies)})
+
+
+def build_unmatched_log(proxy: Proxy, hop: str) -> Any:
+    """One JSON line for a connection that no chain of its listener takes; ``details``: ``filter_chain_not_found``."""
+    log = _file_log({**_hop(proxy, hop), **_CONNECTION, "details": "%RESPONSE_CODE_DETAILS%"})
+    # Connections that a chain takes are logged there.
+    log.filter.response_flag_filter.flags.append("NR")
+    return log
 
 
 def _hop(proxy: Proxy, hop: str) -> Mapping[str, object]:
@@ -69,6 +87,51 @@ def _file_log(fields: Mapping[str, object]) -> Any:
     layout = protobuf.Struct()
     layout.update(fields)
     config = file_access_log_v3.FileAccessLog(
-        path="/dev/stdout", log_format=core_v3.SubstitutionFormatString(json_format=layout)
+        path=STANDARD_OUTPUT, log_format=core_v3.SubstitutionFormatString(json_format=layout)
     )
     return accesslog_v3.AccessLog(name="envoy.access_loggers.file", typed_config=any_of(config))
+
+
+_ISTIO_TEXT = (
+    '[%START_TIME%] "%REQ(:METHOD)% %PATH(NQ:ORIG_OR_PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
+    '%RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "%UPSTREAM_TRANSPORT_FAILURE_REASON%" '
+    '%BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" '
+    '"%REQ(USER-AGENT)%" "%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" %UPSTREAM_CLUSTER_RAW% '
+    "%UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% "
+    "%ROUTE_NAME%\n"
+)
+"""Istio's default text (pilot/pkg/model/telemetry_logging.go), without the query."""
+
+
+def build_file_log(log: FileLog) -> Any:
+    """An access log that the manifests ask for."""
+    layout = core_v3.SubstitutionFormatString(omit_empty_values=log.omit_empty)
+    if log.labels:
+        layout.json_format.update(dict(log.labels))
+    else:
+        text = log.text or _ISTIO_TEXT
+        layout.text_format_source.inline_string = text if text.endswith("\n") else f"{text}\n"
+    config = file_access_log_v3.FileAccessLog(path=log.path, log_format=layout)
+    return accesslog_v3.AccessLog(name="envoy.access_loggers.file", typed_config=any_of(config))
+
+
+def filtered(log: Any, expression: str | None) -> Any:
+    """``log`` for what the CEL ``expression`` is true of; for everything without one."""
+    if expression is not None:
+        config = cel_access_log_filter_v3.ExpressionFilter(expression=expression)
+        log.filter.extension_filter.CopyFrom(
+            accesslog_v3.ExtensionFilter(name="envoy.access_loggers.extension_filters.cel", typed_config=any_of(config))
+        )
+    return log
+
+
+def once_a_connection(log: Any) -> Any:
+    """``log`` at the end of a connection only: metrics have the TCP proxy tell of its beginning too."""
+    at_end = accesslog_v3.AccessLogFilter(
+        log_type_filter=accesslog_v3.LogTypeFilter(types=[data_accesslog_v3.AccessLogType.Value("TcpConnectionEnd")])
+    )
+    if log.HasField("filter"):
+        both = accesslog_v3.AndFilter(filters=[log.filter, at_end])
+        at_end = accesslog_v3.AccessLogFilter(and_filter=both)
+    log.filter.CopyFrom(at_end)
+    return log

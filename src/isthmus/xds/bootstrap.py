@@ -17,18 +17,25 @@ from isthmus.envoy_api.packages import (
     downstream_connections_v3,
     endpoint_v3,
     http_protocol_options_v3,
+    internal_listener_v3,
     matcher_v3,
+    metrics_v3,
+    otel_stat_sink_v3,
     overload_v3,
     protobuf,
     tls_v3,
 )
+from isthmus.model.metric import ENVOY_STAT_ENDINGS, ENVOY_STAT_PARTS, ENVOY_STATS
 from isthmus.model.world import Address
 from isthmus.xds.address import socket_address
+from isthmus.xds.name import METRICS_EXPORT
+from isthmus.xds.resource import resource_detectors
 from isthmus.xds.secret import ROOT_CA, SDS_CLUSTER, SVID, grpc_service, sds_secret
 
 XDS_CLUSTER = "xds"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _SOCKET_MODE = 0o600
+_METRICS_INTERVAL = timedelta(seconds=10)
 _KEEPALIVE_INTERVAL = timedelta(seconds=30)
 _KEEPALIVE_TIMEOUT = timedelta(seconds=10)
 _fixed_heap_v3 = Package("envoy.extensions.resource_monitors.fixed_heap.v3")
@@ -46,6 +53,8 @@ class BootstrapSettings:
     ads: Address
     control_plane_id: str
     """The SPIFFE ID that the ADS server must prove."""
+    metrics_socket: str = ""
+    """Where metrics are exported to, as far as anybody listens there (``xds/metrics_export.py``); empty: nowhere."""
     max_connections: int = 50_000
     """Downstream connections over all listeners; the next ones are closed at once."""
     max_heap_bytes: int = 1 << 30
@@ -64,7 +73,11 @@ def build_bootstrap(settings: BootstrapSettings) -> Any:
             ignore_global_conn_limit=True,
         ),
         static_resources=bootstrap_v3.Bootstrap.StaticResources(
-            clusters=[build_agent_cluster(settings.sds_socket), _control_plane_cluster(settings)]
+            clusters=[
+                build_agent_cluster(settings.sds_socket),
+                _control_plane_cluster(settings),
+                *_metrics_clusters(settings),
+            ]
         ),
         dynamic_resources=bootstrap_v3.Bootstrap.DynamicResources(
             ads_config=core_v3.ApiConfigSource(
@@ -78,6 +91,10 @@ def build_bootstrap(settings: BootstrapSettings) -> Any:
         ),
         overload_manager=_overload(settings),
         layered_runtime=build_runtime(),
+        stats_config=_stats(),
+        stats_sinks=_metrics_sinks(settings),
+        stats_flush_interval=duration(_METRICS_INTERVAL),
+        bootstrap_extensions=[build_internal_listener_extension()],
     )
 
 
@@ -119,8 +136,11 @@ def _grpc_cluster(name: str, address: Any, *, keepalive: bool) -> Any:
 
 def build_agent_cluster(sds_socket: str) -> Any:
     """Plaintext: the socket is this proxy's own, in a folder that only its user may enter."""
-    pipe = core_v3.Address(pipe=core_v3.Pipe(path=sds_socket))
-    return _grpc_cluster(SDS_CLUSTER, pipe, keepalive=False)
+    return _grpc_cluster(SDS_CLUSTER, _pipe(sds_socket), keepalive=False)
+
+
+def _pipe(path: str) -> Any:
+    return core_v3.Address(pipe=core_v3.Pipe(path=path))
 
 
 def _control_plane_cluster(settings: BootstrapSettings) -> Any:
@@ -178,6 +198,49 @@ def _at_heap(action: str, fraction: float) -> Any:
         name="envoy.resource_monitors.fixed_heap", threshold=overload_v3.ThresholdTrigger(value=fraction)
     )
     return overload_v3.OverloadAction(name=action, triggers=[trigger])
+
+
+def build_internal_listener_extension() -> Any:
+    """What an Envoy needs to take connections from itself: CONNECT and layer-4 routes of the outbound proxy do."""
+    return core_v3.TypedExtensionConfig(
+        name="envoy.bootstrap.internal_listener", typed_config=any_of(internal_listener_v3.InternalListener())
+    )
+
+
+def _stats() -> Any:
+    """Only what is documented: every service has some two hundred statistics more, at every proxy."""
+    kept = [
+        *(matcher_v3.StringMatcher(prefix=name) for name in ENVOY_STATS),
+        *(matcher_v3.StringMatcher(suffix=name) for name in ENVOY_STAT_ENDINGS),
+        *(matcher_v3.StringMatcher(contains=name) for name in ENVOY_STAT_PARTS),
+    ]
+    return metrics_v3.StatsConfig(
+        stats_matcher=metrics_v3.StatsMatcher(inclusion_list=matcher_v3.ListStringMatcher(patterns=kept))
+    )
+
+
+def _metrics_clusters(settings: BootstrapSettings) -> list[Any]:
+    if not settings.metrics_socket:
+        return []
+    return [_grpc_cluster(METRICS_EXPORT, _pipe(settings.metrics_socket), keepalive=False)]
+
+
+def _metrics_sinks(settings: BootstrapSettings) -> list[Any]:
+    """Cumulative values: an export that is lost loses nothing."""
+    if not settings.metrics_socket:
+        return []
+    about = {
+        "service.name": f"{settings.name}.{settings.namespace}",
+        "service.namespace": settings.namespace,
+        "service.instance.id": settings.proxy_id,
+    }
+    config = otel_stat_sink_v3.SinkConfig(
+        grpc_service=core_v3.GrpcService(envoy_grpc=core_v3.GrpcService.EnvoyGrpc(cluster_name=METRICS_EXPORT)),
+        resource_detectors=resource_detectors(about),
+        emit_tags_as_attributes=protobuf.BoolValue(value=True),
+        use_tag_extracted_name=protobuf.BoolValue(value=True),
+    )
+    return [metrics_v3.StatsSink(name="envoy.stat_sinks.open_telemetry", typed_config=any_of(config))]
 
 
 def build_runtime() -> Any:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from isthmus.envoy_api.packages import core_v3, endpoint_v3, protobuf
-from isthmus.model.cluster import Resolution, Service, ServicePort, Subset
+from isthmus.envoy_api.packages import endpoint_v3, protobuf
+from isthmus.model.cluster import Service, ServicePort, Subset
 from isthmus.model.identity import Identity
 from isthmus.model.mesh import Mesh
-from isthmus.model.peer_mode import peer_mode
 from isthmus.model.policy import MutualTls
 from isthmus.model.proxy import Role
 from isthmus.model.selector import labels_match
 from isthmus.model.workload import Placement, Workload
 from isthmus.model.world import Address, World
 from isthmus.xds.address import socket_address
+from isthmus.xds.metadata import build_metadata, workload_metadata
 
 TRANSPORT_MATCH = "envoy.transport_socket_match"
 TLS_MODE = "tlsMode"
@@ -32,6 +32,8 @@ class Backend:
     identity: str | None
     weight: int
     labels: Mapping[str, str]
+    about: Mapping[str, str] = field(default_factory=dict)
+    """What is told of the workload behind it."""
 
 
 def sidecar_id(workload: Workload) -> str:
@@ -57,19 +59,23 @@ def _workload_backend(mesh: Mesh, world: World, workload: Workload, port: Servic
     mutual_tls = workload.mutual_tls and _takes_mutual_tls(mesh, workload, number)
     if workload.placement is Placement.REMOTE:
         address = Address(workload.address, number)
-        return Backend(address, mutual_tls, identity, workload.weight, workload.labels)
+        return Backend(address, mutual_tls, identity, workload.weight, workload.labels, workload_metadata(workload))
+    if world.is_starting(sidecar_id(workload), number):
+        return None
     inbound = world.address(sidecar_id(workload), "inbound", number)
-    return None if inbound is None else Backend(inbound, mutual_tls, identity, workload.weight, workload.labels)
+    if inbound is None:
+        return None
+    return Backend(inbound, mutual_tls, identity, workload.weight, workload.labels, workload_metadata(workload))
 
 
 def _takes_mutual_tls(mesh: Mesh, workload: Workload, port: int) -> bool:
     """Not where a PeerAuthentication says DISABLE (Istio: core/cluster_tls.go, buildUpstreamTLSSettings)."""
-    mode, _ = peer_mode(mesh.policies.peer, mesh.settings.root_namespace, workload.namespace, workload.labels, port)
+    mode, _ = mesh.peer_mode(workload, port)
     return mode is not MutualTls.DISABLE
 
 
 def _declared_backends(mesh: Mesh, service: Service, port: ServicePort) -> tuple[Backend, ...]:
-    if service.resolution is Resolution.DNS and not service.endpoints and not service.selector:
+    if service.resolution.is_dns and not service.endpoints and not service.selector:
         return (Backend(Address(service.host, _target(port)), False, None, 1, {}),)
     return tuple(
         Backend(
@@ -106,8 +112,8 @@ def _lb_endpoint(backend: Backend) -> Any:
         endpoint=endpoint_v3.Endpoint(address=socket_address(backend.address)),
         load_balancing_weight=protobuf.UInt32Value(value=backend.weight),
     )
+    if backend.about:
+        endpoint.metadata.CopyFrom(build_metadata(backend.about))
     if backend.mutual_tls:
-        mode = protobuf.Struct()
-        mode.update({TLS_MODE: ISTIO})
-        endpoint.metadata.CopyFrom(core_v3.Metadata(filter_metadata={TRANSPORT_MATCH: mode}))
+        endpoint.metadata.filter_metadata[TRANSPORT_MATCH].fields[TLS_MODE].string_value = ISTIO
     return endpoint

@@ -37,7 +37,8 @@ def build_filter_chain(scope: str, configs: Mapping[type, Any], origins: Iterabl
         name = f"{scope}/{message.name}"
         found = core_v3.TypedExtensionConfig(name=name, typed_config=message.typed_config)
         extensions.append(build(name, found, origins))
-        source = core_v3.ExtensionConfigSource(config_source=ads(), type_urls=[_full_name(message.typed_config)])
+        types = filter_.types or (_full_name(message.typed_config),)
+        source = core_v3.ExtensionConfigSource(config_source=ads(), type_urls=types)
         filters.append(http_connection_manager_v3.HttpFilter(name=name, config_discovery=source))
     return FilterChain(tuple(filters), tuple(extensions))
 

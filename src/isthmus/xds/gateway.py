@@ -14,17 +14,23 @@ from isthmus.model.predicate import Destination as Listening
 from isthmus.model.route import RouteTable
 from isthmus.model.world import Address
 from isthmus.xds import tls
-from isthmus.xds.access_log import build_http_log
+from isthmus.xds.access_log import build_unmatched_log
 from isthmus.xds.context import Context
 from isthmus.xds.extension import build_filter_chain
+from isthmus.xds.gateway_l4 import connection_chains
 from isthmus.xds.hcm import Http, Side, build_hcm
 from isthmus.xds.listener import Chain, build_listener, peer_filters
 from isthmus.xds.name import gateway_listener, server_routes
+from isthmus.xds.observe import Observed, observe_http
 from isthmus.xds.policy import edge_headers, http_policy
-from isthmus.xds.route import Caller, build_routes, redirect_to_https, refuse
-from isthmus.xds.snapshot import Built, build
+from isthmus.xds.route import MAX_DIRECT_RESPONSE_BYTES, Caller, build_routes, redirect_to_https, refuse
+from isthmus.xds.route_tree import virtual_host
+from isthmus.xds.snapshot import Built, build, build_joined, repeated
 
 _MISDIRECTED = "this host has a TLS server name of its own, which asks for a client certificate\n"
+
+_BLOCK = 8
+"""Virtual hosts that are made together: to see that eight are as they were is cheaper than each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +50,11 @@ class _Opened:
 
 @dataclass(frozen=True, slots=True)
 class _Shared:
-    """What the chains of one port have in common."""
+    """What the HTTP chains of one port have in common."""
 
     port: int
     filters: tuple[Any, ...]
-    access_log: Any
+    observed: Observed
 
 
 def build_gateway(context: Context) -> Iterator[Built]:
@@ -66,19 +72,28 @@ def build_gateway(context: Context) -> Iterator[Built]:
 def _build_port(
     context: Context, port: int, address: Address, opened: list[_Opened], by_port: dict[int, list[_Opened]]
 ) -> Iterator[Built]:
-    # The kinds report a port that mixes TLS and plaintext; the first server says which it is.
-    secured = opened[0].server.tls is not None
-    opened = [one for one in opened if (one.server.tls is not None) == secured]
+    # The kinds report a port that mixes TLS, plaintext HTTP and plain TCP; the first server says which it is.
+    first = opened[0].server
+    use = (first.secured, first.secured or first.is_http)
+    opened = [one for one in opened if (one.server.secured, one.server.secured or one.server.is_http) == use]
+    requests = [one for one in opened if one.server.is_http]
     by_routes: dict[str, list[_Opened]] = defaultdict(list)
-    for one in opened:
+    for one in requests:
         by_routes[one.routes].append(one)
-    policy = http_policy(context, Listening(port, address.host))
-    filters = build_filter_chain(gateway_listener(port), policy.filters, policy.origins)
-    yield from filters.extensions
-    shared = _Shared(port, filters.filters, build_http_log(context.proxy, Side.GATEWAY.value, policy.log_fields))
-    chains = [_build_chain(context, name, group, shared) for name, group in by_routes.items()]
+    at = Listening(port, address.host)
+    chains: list[Chain] = []
+    if requests:
+        policy = http_policy(context, at)
+        filters = build_filter_chain(gateway_listener(port), policy.filters, (*policy.origins, context.proxy.origin))
+        yield from filters.extensions
+        shared = _Shared(port, filters.filters, observe_http(context, Side.GATEWAY.value, policy.log_fields))
+        chains += [_build_chain(context, name, group, shared) for name, group in by_routes.items()]
+    names = tuple(name for chain in chains for name in (chain.server_names or ("*",)))
+    servers = [(one.gateway, one.server) for one in opened if not one.server.is_http]
+    chains += connection_chains(context, at, servers, names if first.secured else ())
     origins = tuple(dict.fromkeys(one.server.origin for one in opened))
-    listener = build_listener(gateway_listener(port), address, chains, inbound=True)
+    unmatched = build_unmatched_log(context.proxy, Side.GATEWAY.value) if first.secured else None
+    listener = build_listener(gateway_listener(port), address, chains, inbound=True, unmatched_log=unmatched)
     yield build(gateway_listener(port), listener, origins)
     for name, group in by_routes.items():
         yield _build_route_configuration(context, name, port, group, by_port)
@@ -92,7 +107,7 @@ def _build_chain(context: Context, routes: str, group: Sequence[_Opened], shared
             stat_prefix=f"gateway_{shared.port}",
             routes=routes,
             filters=shared.filters,
-            access_log=shared.access_log,
+            observed=shared.observed,
             reserved_headers=edge_headers(context.mesh),
         ),
         context.mesh.settings,
@@ -136,20 +151,29 @@ def _build_route_configuration(
         if host not in redirects
     ]
     scheme = "http" if group[0].server.tls is None else "https"
-    virtual_hosts += [
-        route_v3.VirtualHost(name=f"{host}:{port}", domains=[host], routes=_host_routes(context, port, scheme, bound))
-        for host, bound in hosts.items()
-        if host not in redirects
-    ]
+    wires = [repeated(route_v3.RouteConfiguration, "virtual_hosts", virtual_hosts)]
+    named = [(host, tuple(bound)) for host, bound in hosts.items() if host not in redirects]
+    blocks = (tuple(named[at : at + _BLOCK]) for at in range(0, len(named), _BLOCK))
+    wires += [context.recall(_build_hosts, port, scheme, block) for block in blocks]
     configuration = route_v3.RouteConfiguration(
         name=name,
-        virtual_hosts=virtual_hosts,
         ignore_port_in_host_matching=True,
         validate_clusters=protobuf.BoolValue(value=False),
+        max_direct_response_body_size_bytes=protobuf.UInt32Value(value=MAX_DIRECT_RESPONSE_BYTES),
     )
     # What people edit most comes first: it is what they look for when Envoy refuses the whole.
     origins.extend(one.server.origin for one in group)
-    return build(name, configuration, tuple(dict.fromkeys(origins)))
+    return build_joined(name, configuration, wires, dict.fromkeys(origins))
+
+
+def _build_hosts(
+    context: Context, port: int, scheme: str, named: tuple[tuple[str, tuple[tuple[Gateway, RouteTable], ...]], ...]
+) -> bytes:
+    """Some virtual hosts, serialised: most stay as they were when one changes."""
+    hosts = (
+        virtual_host(f"{host}:{port}", [host], _host_routes(context, port, scheme, bound)) for host, bound in named
+    )
+    return repeated(route_v3.RouteConfiguration, "virtual_hosts", hosts)
 
 
 def _misdirected(group: Sequence[_Opened], on_port: Sequence[_Opened]) -> tuple[str, ...]:
@@ -185,7 +209,12 @@ def _closed(context: Context, port: int, group: Sequence[_Opened]) -> tuple[str,
 
 
 def _demanded(one: _Opened) -> tuple[str, str] | None:
-    """Whose client certificates a server asks for: namespace and name of the authority's Secret."""
+    """Whose client certificates a server asks for: namespace and name of the authority's Secret.
+
+    What connections are passed on to has demands of its own, which are not known here.
+    """
+    if not one.server.is_http:
+        return one.gateway.key, one.server.port_name
     tls_settings = one.server.tls
     if tls_settings is None or tls_settings.mode is not ServerTlsMode.MUTUAL:
         return None
@@ -203,6 +232,7 @@ def _host_routes(context: Context, port: int, scheme: str, bound: Sequence[tuple
             request_port=published.port if published is not None else port,
             cluster_of=context.cluster_of,
             scheme=scheme,
+            traffic_of=context.traffic_of,
         )
         for gateway, _ in bound
     }
@@ -215,9 +245,7 @@ def _host_routes(context: Context, port: int, scheme: str, bound: Sequence[tuple
 
 def _bound(context: Context, one: _Opened) -> Iterator[tuple[str, RouteTable]]:
     """The VirtualServices bound to a server, each with the host that both mean."""
-    for table in context.mesh.routes:
-        if one.gateway.key not in table.gateways:
-            continue
+    for table in context.mesh.routes_at(one.gateway.key):
         for wanted in table.hosts:
             for host in one.server.hosts:
                 if host.namespace in (None, table.namespace):
@@ -231,7 +259,9 @@ def _https_port(context: Context, host: str, by_port: dict[int, list[_Opened]]) 
     for port, opened in sorted(by_port.items()):
         address = context.world.address(context.proxy.id, "gateway", port)
         serves = any(
-            one.server.tls is not None and any(narrower_host(name.name, host) for name in one.server.hosts)
+            one.server.tls is not None
+            and one.server.is_http
+            and any(narrower_host(name.name, host) for name in one.server.hosts)
             for one in opened
         )
         if address is not None and serves:

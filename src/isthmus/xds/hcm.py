@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -14,14 +14,18 @@ from isthmus.envoy_api.packages import (
     header_mutation_http_v3,
     http_connection_manager_v3,
     listener_v3,
+    matcher_v3,
     mutation_rules_v3,
     protobuf,
 )
 from isthmus.model.settings import PathNormalization, Settings
 from isthmus.xds.cluster import ads
+from isthmus.xds.observe import Observed
 
 _HCM = http_connection_manager_v3.HttpConnectionManager
 _KIB = 1024
+_ORIGINAL_PATH = "x-envoy-original-path"
+"""What logs and spans take for the path, where a route has rewritten it: nobody else may say it."""
 
 
 class Side(Enum):
@@ -40,11 +44,13 @@ class Http:
     stat_prefix: str
     routes: Any
     filters: tuple[Any, ...]
-    access_log: Any
+    observed: Observed
     reserved_headers: tuple[str, ...] = ()
     """Headers that only the inside may set: taken away before anything looks at the request."""
     local_replies: Any = None
     longest_connection: timedelta | None = None
+    tunnels: bool = False
+    """Whether CONNECT is answered at all; which are, the routes say."""
 
 
 def build_hcm(http: Http, settings: Settings) -> Any:
@@ -55,17 +61,18 @@ def build_hcm(http: Http, settings: Settings) -> Any:
         codec_type=_HCM.AUTO,
         stat_prefix=http.stat_prefix,
         http_filters=http.filters,
-        access_log=[http.access_log],
+        access_log=http.observed.logs,
         use_remote_address=protobuf.BoolValue(value=edge),
         xff_num_trusted_hops=settings.trusted_proxies if edge else 0,
         generate_request_id=protobuf.BoolValue(value=True),
         preserve_external_request_id=inside,
         common_http_protocol_options=_common_options(http),
-        http2_protocol_options=_http2_options(),
+        http2_protocol_options=_http2_options(http.side),
         stream_idle_timeout=duration(timedelta(minutes=5)) if edge else duration(timedelta()),
         server_name="isthmus",
         server_header_transformation=_HCM.OVERWRITE if edge else _HCM.PASS_THROUGH,
-        early_header_mutation_extensions=_strip(http.reserved_headers),
+        upgrade_configs=[_HCM.UpgradeConfig(upgrade_type=name) for name in _upgrades(http)],
+        early_header_mutation_extensions=_strip(http),
         forward_client_cert_details=_xfcc_mode(http.side),
         normalize_path=protobuf.BoolValue(value=settings.path_normalization is not PathNormalization.NONE or edge),
         merge_slashes=edge
@@ -82,9 +89,16 @@ def build_hcm(http: Http, settings: Settings) -> Any:
         built.rds.CopyFrom(http_connection_manager_v3.Rds(config_source=ads(), route_config_name=http.routes))
     else:
         built.route_config.CopyFrom(http.routes)
+    if http.observed.tracing is not None:
+        built.tracing.CopyFrom(http.observed.tracing)
     if http.local_replies is not None:
         built.local_reply_config.CopyFrom(http.local_replies)
     return listener_v3.Filter(name="envoy.filters.network.http_connection_manager", typed_config=any_of(built))
+
+
+def _upgrades(http: Http) -> tuple[str, ...]:
+    """WebSocket everywhere, as in Istio: an upgrade is a request that meets every filter."""
+    return ("websocket", "CONNECT") if http.tunnels else ("websocket",)
 
 
 def _xfcc_mode(side: Side) -> Any:
@@ -109,8 +123,10 @@ def _common_options(http: Http) -> Any:
     return options
 
 
-def _http2_options() -> Any:
+def _http2_options(side: Side) -> Any:
     return core_v3.Http2ProtocolOptions(
+        # Between proxies an upgrade is an extended CONNECT (RFC 8441).
+        allow_connect=side is not Side.OUTBOUND,
         max_concurrent_streams=protobuf.UInt32Value(value=100),
         initial_stream_window_size=protobuf.UInt32Value(value=64 * _KIB),
         initial_connection_window_size=protobuf.UInt32Value(value=_KIB * _KIB),
@@ -125,11 +141,12 @@ def _escaped_slashes(side: Side, settings: Settings) -> Any:
     return _HCM.KEEP_UNCHANGED
 
 
-def _strip(headers: Iterable[str]) -> list[Any]:
+def _strip(http: Http) -> list[Any]:
     """Runs before routing and before every filter, on CORS preflights too, where jwt_authn lets them through."""
-    # A CGI or WSGI program reads a name with underscores as the one with hyphens.
-    names = {alike for name in headers for alike in (name, name.replace("-", "_"))}
-    mutations = [mutation_rules_v3.HeaderMutation(remove=name) for name in sorted(names)]
+    mutations = [mutation for name in sorted(set(http.reserved_headers)) for mutation in _without(name)]
+    if http.side is not Side.GATEWAY:
+        # At the edge Envoy does so by itself.
+        mutations.append(mutation_rules_v3.HeaderMutation(remove=_ORIGINAL_PATH))
     if not mutations:
         return []
     config = header_mutation_http_v3.HeaderMutation(mutations=mutations)
@@ -138,3 +155,16 @@ def _strip(headers: Iterable[str]) -> list[Any]:
             name="envoy.http.early_header_mutation.header_mutation", typed_config=any_of(config)
         )
     ]
+
+
+def _without(name: str) -> list[Any]:
+    """Takes away ``name``, and what a CGI or WSGI program cannot tell from it: each hyphen may be an underscore."""
+    first, *others = name.split("-")
+    if len(others) < 2:
+        return [
+            mutation_rules_v3.HeaderMutation(remove=alike)
+            for alike in dict.fromkeys((name, "_".join((first, *others))))
+        ]
+    alike = matcher_v3.RegexMatcher(regex="[-_]".join(re.escape(part) for part in (first, *others)))
+    taken = mutation_rules_v3.HeaderMutation.RemoveOnMatch(key_matcher=matcher_v3.StringMatcher(safe_regex=alike))
+    return [mutation_rules_v3.HeaderMutation(remove_on_match=taken)]

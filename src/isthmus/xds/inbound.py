@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from isthmus.diag import Origin
 from isthmus.envoy_api.packages import protobuf, route_v3
-from isthmus.model.cluster import Protocol
-from isthmus.model.peer_mode import peer_mode
+from isthmus.model.cluster import Protocol, Service, ServicePort
 from isthmus.model.policy import MutualTls
 from isthmus.model.predicate import Destination as Listening
 from isthmus.model.workload import Workload, WorkloadPort
 from isthmus.model.world import Address
 from isthmus.xds import tls
-from isthmus.xds.access_log import build_http_log, build_tcp_log
 from isthmus.xds.cluster import build_inbound
 from isthmus.xds.context import Context
-from isthmus.xds.extension import build_filter_chain
+from isthmus.xds.extension import FilterChain, build_filter_chain
 from isthmus.xds.hcm import Http, Side, build_hcm
 from isthmus.xds.listener import Chain, build_listener, build_tcp_proxy, peer_filters
+from isthmus.xds.metadata import service_metadata
 from isthmus.xds.name import inbound_cluster, inbound_listener
-from isthmus.xds.policy import http_policy, output_headers, tcp_filters
+from isthmus.xds.observe import observe_http, observe_tcp
+from isthmus.xds.policy import HttpPolicy, http_policy, output_headers, tcp_filters
 from isthmus.xds.route import pass_to
 from isthmus.xds.snapshot import Built, build
 
@@ -37,22 +38,48 @@ def build_workload(context: Context, workload: Workload) -> Iterator[Built]:
         if address is None or app is None:
             continue
         protocol = _protocol(context, workload, port)
-        mode, decided = peer_mode(
-            context.mesh.policies.peer,
-            context.mesh.settings.root_namespace,
-            workload.namespace,
-            workload.labels,
-            port.number,
-        )
-        at = Listening(port.number, workload.address)
-        filters, extensions = _filters(context, at, protocol)
-        yield from extensions
-        chains = _chains(context, at, protocol, mode, filters)
+        mode, decided = context.mesh.peer_mode(workload, port.number)
+        at = Listening(port.number, workload.address, callers=workload.address if address.is_unix else None)
+        chains = _chains(context, at, protocol, mode, _filters(context, at, protocol))
         origins: tuple[Origin, ...] = (workload.origin, *((decided,) if decided else ()))
         listener = build_listener(inbound_listener(port.number), address, chains, inbound=True)
         yield build(inbound_listener(port.number), listener, origins)
         cluster = build_inbound(port.number, app, protocol)
+        means = _service(context, workload, port)
+        if means is not None:
+            cluster.metadata.CopyFrom(service_metadata(*means))
         yield build(cluster.name, cluster, (workload.origin,))
+
+
+def build_discovered(context: Context, workload: Workload) -> Iterator[Built]:
+    """The filters of those listeners that are discovered apart from them: what policies change, and nothing else."""
+    for port in context.mesh.inbound_ports(workload):
+        address = context.world.address(context.proxy.id, "inbound", port.number)
+        if address is None or not _protocol(context, workload, port).is_http:
+            continue
+        at = Listening(port.number, workload.address, callers=workload.address if address.is_unix else None)
+        for built in _policed(context, at)[1].extensions:
+            yield replace(built, origins=(*built.origins, workload.origin))
+
+
+def _policed(context: Context, at: Listening) -> tuple[HttpPolicy, FilterChain]:
+    """The same for all workloads of the same policies."""
+    return context.recall(_build_policed, at.port, at.address, at.callers)
+
+
+def _build_policed(
+    context: Context, port: int, address: str | None, callers: str | None
+) -> tuple[HttpPolicy, FilterChain]:
+    policy = http_policy(context, Listening(port, address, callers))
+    return policy, build_filter_chain(inbound_listener(port), policy.filters, policy.origins)
+
+
+def _listed(
+    context: Context, port: int, address: str | None, callers: str | None
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """What a listener itself says of its policies: seldom anything new when they change."""
+    policy, chain = _policed(context, Listening(port, address, callers))
+    return chain.filters, tuple(policy.log_fields.items())
 
 
 def app_address(context: Context, workload: Workload, port: WorkloadPort) -> Address | None:
@@ -64,11 +91,17 @@ def app_address(context: Context, workload: Workload, port: WorkloadPort) -> Add
 
 def _protocol(context: Context, workload: Workload, port: WorkloadPort) -> Protocol:
     """As the services say that send to this port; HTTP if none does."""
+    means = _service(context, workload, port)
+    return means[1].protocol if means is not None else Protocol.HTTP
+
+
+def _service(context: Context, workload: Workload, port: WorkloadPort) -> tuple[Service, ServicePort] | None:
+    """The first service that sends to this port."""
     for service in context.mesh.services_of(workload):
         for service_port in service.ports:
             if context.mesh.workload_port(service_port, workload) == port.number:
-                return service_port.protocol
-    return Protocol.HTTP
+                return service, service_port
+    return None
 
 
 def _chains(
@@ -94,29 +127,34 @@ def _chains(
     return (secured, plain, foreign)
 
 
-def _filters(context: Context, at: Listening, protocol: Protocol) -> tuple[tuple[Any, ...], tuple[Built, ...]]:
+def _filters(context: Context, at: Listening, protocol: Protocol) -> tuple[Any, ...]:
     if not protocol.is_http:
-        return _tcp(context, at), ()
+        return _tcp(context, at)
     port = at.port
-    policy = http_policy(context, at)
-    chain = build_filter_chain(inbound_listener(port), policy.filters, policy.origins)
+    filters, log_fields = context.recall(_listed, port, at.address, at.callers)
     http = Http(
         side=Side.INBOUND,
         stat_prefix=f"inbound_{port}",
         routes=_routes(port),
-        filters=chain.filters,
-        access_log=build_http_log(context.proxy, _HOP, policy.log_fields),
+        filters=filters,
+        observed=observe_http(context, _HOP, dict(log_fields)),
         reserved_headers=output_headers(context),
         longest_connection=context.world.svid_ttl / 4,
     )
-    return (build_hcm(http, context.mesh.settings),), chain.extensions
+    return (build_hcm(http, context.mesh.settings),)
 
 
 def _tcp(context: Context, at: Listening) -> tuple[Any, ...]:
     port = at.port
-    filters, allowing = tcp_filters(context, at, f"inbound_{port}")
-    log = build_tcp_log(context.proxy, _HOP, allowing)
-    return (*filters, build_tcp_proxy(f"inbound_{port}", inbound_cluster(port), log))
+    filters, allowing = context.recall(_tcp_policed, port, at.address, at.callers)
+    log = observe_tcp(context, _HOP, allowing)
+    return (*filters, build_tcp_proxy(f"inbound_{port}", ((inbound_cluster(port), 1),), log))
+
+
+def _tcp_policed(
+    context: Context, port: int, address: str | None, callers: str | None
+) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+    return tcp_filters(context, Listening(port, address, callers), f"inbound_{port}")
 
 
 def _routes(port: int) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
-from isthmus.envoy_api import any_of
+from isthmus.envoy_api import any_of, duration
 from isthmus.envoy_api.packages import (
     core_v3,
     listener_v3,
@@ -16,9 +18,12 @@ from isthmus.envoy_api.packages import (
     tcp_proxy_v3,
     tls_inspector_v3,
 )
-from isthmus.filters.peer import PEER_STATE, build_ambiguous_peer_guard
+from isthmus.filters.peer import HANDSHAKE_STATE, PEER_STATE, build_ambiguous_peer_guard
+from isthmus.model.traffic_policy import TrafficPolicy
 from isthmus.model.world import Address
 from isthmus.xds.address import socket_address
+from isthmus.xds.observe import Observed
+from isthmus.xds.pool import add_tcp_options
 
 _BUFFER_BYTES = 32768
 
@@ -33,27 +38,80 @@ class Chain:
     transport_protocol: str = ""
     alpn: tuple[str, ...] = ()
     server_names: tuple[str, ...] = ()
+    subnets: tuple[str, ...] = ()
+    """CIDRs of the address that the connection came to."""
 
 
-def build_listener(name: str, address: Address, chains: Sequence[Chain], *, inbound: bool) -> Any:
-    """A listener on ``address``. Two Envoys would share a port without an error, were reuse_port on."""
+def build_listener(
+    name: str, address: Address, chains: Sequence[Chain], *, inbound: bool, unmatched_log: Any = None
+) -> Any:
+    """A listener on ``address``. Two Envoys would share a port without an error, were reuse_port on.
+
+    ``unmatched_log`` tells of connections that no chain takes (an unknown server name), which are closed.
+    """
+    built = _build(name, chains, unmatched_log, inbound=inbound)
+    built.address.CopyFrom(socket_address(address))
+    built.enable_reuse_port.CopyFrom(protobuf.BoolValue(value=False))
+    return built
+
+
+def build_internal_listener(name: str, chains: Sequence[Chain], unmatched_log: Any) -> Any:
+    """A listener for connections that this Envoy makes to itself: it opens no port."""
+    built = _build(name, chains, unmatched_log, inbound=False)
+    built.internal_listener.SetInParent()
+    # Envoy would close who says nothing for 15 seconds, which a connection kept for later does.
+    built.listener_filters_timeout.CopyFrom(duration(timedelta()))
+    return built
+
+
+def _build(name: str, chains: Sequence[Chain], unmatched_log: Any, *, inbound: bool) -> Any:
     by_tls = any(chain.transport_protocol or chain.server_names or chain.alpn for chain in chains)
     return listener_v3.Listener(
         name=name,
-        address=socket_address(address),
-        enable_reuse_port=protobuf.BoolValue(value=False),
         per_connection_buffer_limit_bytes=protobuf.UInt32Value(value=_BUFFER_BYTES),
         traffic_direction=core_v3.TrafficDirection.Value("INBOUND" if inbound else "OUTBOUND"),
         listener_filters=[_tls_inspector()] if by_tls else [],
-        filter_chains=[_build_chain(chain) for chain in chains],
+        filter_chains=[_build_chain(chain) for chain in _spread(chains)],
+        access_log=[unmatched_log] if unmatched_log is not None else [],
     )
+
+
+_Network = IPv4Network | IPv6Network
+_EVERYWHERE: tuple[_Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+
+def _spread(chains: Sequence[Chain]) -> Iterator[Chain]:
+    """The same chains, each said for every subnet that it covers, where any of them has subnets at all.
+
+    Envoy looks at the address first, at the narrowest subnet that has it, and never goes back: a chain for one subnet
+    would hide all others there. Of chains for the same connections the first stays.
+    """
+    named = [ip_network(subnet, strict=False) for chain in chains for subnet in chain.subnets]
+    known: list[_Network] = [*dict.fromkeys(named), *_EVERYWHERE]
+    if not named:
+        yield from chains
+        return
+    taken: set[tuple[_Network, str]] = set()
+    for chain in chains:
+        own = [ip_network(subnet, strict=False) for subnet in chain.subnets] or list(_EVERYWHERE)
+        for subnet in known:
+            free = tuple(name for name in chain.server_names or ("",) if (subnet, name) not in taken)
+            if free and any(_within(subnet, wider) for wider in own):
+                taken.update((subnet, name) for name in free)
+                names = tuple(filter(None, free))
+                yield replace(chain, name=f"{chain.name}_{subnet}", server_names=names, subnets=(str(subnet),))
+
+
+def _within(subnet: _Network, wider: _Network) -> bool:
+    return subnet.version == wider.version and (subnet.network_address in wider and subnet.prefixlen >= wider.prefixlen)
 
 
 def _build_chain(chain: Chain) -> Any:
     built = listener_v3.FilterChain(name=chain.name, filters=chain.filters)
-    if chain.transport_protocol or chain.alpn or chain.server_names:
+    if chain.transport_protocol or chain.alpn or chain.server_names or chain.subnets:
         built.filter_chain_match.CopyFrom(
             listener_v3.FilterChainMatch(
+                prefix_ranges=[_cidr(subnet) for subnet in chain.subnets],
                 transport_protocol=chain.transport_protocol,
                 application_protocols=chain.alpn,
                 server_names=[name for name in chain.server_names if name != "*"],
@@ -62,6 +120,12 @@ def _build_chain(chain: Chain) -> Any:
     if chain.transport_socket is not None:
         built.transport_socket.CopyFrom(chain.transport_socket)
     return built
+
+
+def _cidr(written: str) -> Any:
+    network = ip_network(written, strict=False)
+    length = protobuf.UInt32Value(value=network.prefixlen)
+    return core_v3.CidrRange(address_prefix=str(network.network_address), prefix_len=length)
 
 
 def _tls_inspector() -> Any:
@@ -84,12 +148,38 @@ def peer_filters() -> tuple[Any, ...]:
         ),
         skip_if_empty=True,
     )
-    config = network_set_filter_state_v3.Config(on_downstream_tls_handshake=[value])
+    took = set_filter_state_common_v3.FilterStateValue(
+        object_key=HANDSHAKE_STATE,
+        factory_key="envoy.string",
+        # At this moment: from the connection's beginning to its handshake's end.
+        format_string=core_v3.SubstitutionFormatString(
+            text_format_source=core_v3.DataSource(inline_string="%DURATION%")
+        ),
+    )
+    config = network_set_filter_state_v3.Config(on_downstream_tls_handshake=[value, took])
     keep = listener_v3.Filter(name="envoy.filters.network.set_filter_state", typed_config=any_of(config))
     return keep, build_ambiguous_peer_guard()
 
 
-def build_tcp_proxy(stat_prefix: str, cluster: str, access_log: Any) -> Any:
-    """Bytes to ``cluster``."""
-    config = tcp_proxy_v3.TcpProxy(stat_prefix=stat_prefix, cluster=cluster, access_log=[access_log])
+def build_tcp_proxy(
+    stat_prefix: str, shares: Sequence[tuple[str, int]], observed: Observed, traffic: TrafficPolicy | None = None
+) -> Any:
+    """Bytes to one of the clusters of ``shares``, chosen for the connection as a whole by their weights.
+
+    ``traffic``: what DestinationRules say of it, as far as it is the connection's and not a cluster's.
+    """
+    config = tcp_proxy_v3.TcpProxy(
+        stat_prefix=stat_prefix,
+        access_log=observed.logs,
+        access_log_options=tcp_proxy_v3.TcpProxy.TcpAccessLogOptions(flush_access_log_on_connected=True),
+    )
+    # Envoy takes no share of nothing.
+    weighted = [(cluster, weight) for cluster, weight in shares if weight > 0] if len(shares) > 1 else list(shares)
+    if len(weighted) == 1:
+        config.cluster = weighted[0][0]
+    else:
+        share = tcp_proxy_v3.TcpProxy.WeightedCluster.ClusterWeight
+        config.weighted_clusters.clusters.extend(share(name=cluster, weight=weight) for cluster, weight in weighted)
+    if traffic is not None:
+        add_tcp_options(config, traffic)
     return listener_v3.Filter(name="envoy.filters.network.tcp_proxy", typed_config=any_of(config))

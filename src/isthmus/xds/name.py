@@ -7,6 +7,16 @@ BLACK_HOLE = "BlackHoleCluster"
 PASSTHROUGH = "PassthroughCluster"
 """Any host that a program names itself, where the outbound policy is ALLOW_ANY."""
 OUTBOUND_ROUTES = "outbound"
+METRICS_EXPORT = "metrics_export"
+"""The cluster of an Envoy's own exporter of metrics, and the listener that takes it on."""
+
+CONNECT = "connect"
+"""Listener within the outbound proxy, and the cluster that leads to it: what a CONNECT to an HTTP port carries."""
+
+
+def l4_routes(host: str, port: int | str) -> str:
+    """Listener within the outbound proxy, and its cluster: a CONNECT to a port whose connections have routes."""
+    return f"connect|{port}||{host}"
 
 
 def outbound_cluster(host: str, port: int, subset: str | None = None) -> str:

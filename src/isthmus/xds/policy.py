@@ -9,6 +9,8 @@ from typing import Any, Protocol, TypeVar
 
 from isthmus.diag import Origin
 from isthmus.filters.allow_policies import AllowPolicies
+from isthmus.filters.cors import Cors
+from isthmus.filters.decision_time import DecisionTime
 from isthmus.filters.ext_authz import Custom, CustomProvider, custom_log_fields
 from isthmus.filters.fault import Fault
 from isthmus.filters.jwt_authn import JwtAuthn, JwtProviderConfig, reserved_headers
@@ -16,23 +18,29 @@ from isthmus.filters.rbac import Allow, Audit, Deny, NamedRule, build_network
 from isthmus.filters.router import Router
 from isthmus.model.match import Exact, Regex, Suffix
 from isthmus.model.mesh import Mesh
-from isthmus.model.policy import Action, AuthorizationPolicy, JwtRule
+from isthmus.model.policy import Action, AuthorizationPolicy, Broken, JwtRule, RequestAuthentication
 from isthmus.model.predicate import (
     FALSE,
     TRUE,
+    All,
+    AnyOf,
     Destination,
     Host,
-    Leaf,
+    Not,
     Predicate,
+    all_of,
+    any_of,
     bind,
     needs_http,
-    transform,
+    negate,
     widen_for_tcp,
 )
 from isthmus.model.proxy import Role
 from isthmus.model.route import Destination as RouteDestination
 from isthmus.model.selector import Scope
+from isthmus.xds.claim import routes_ask_claims
 from isthmus.xds.context import Context
+from isthmus.xds.observe import tracing_at
 
 
 class Scoped(Protocol):
@@ -45,17 +53,41 @@ class Scoped(Protocol):
 P = TypeVar("P", bound=Scoped)
 
 
-def selected(context: Context, policies: Iterable[P]) -> Iterator[P]:
+def selected(context: Context, policies: Iterable[P]) -> tuple[P, ...]:
     """The policies that speak of the proxy; those of the root namespace and of its own are united."""
     namespaces = context.policy_namespaces
-    for policy in policies:
-        if any(policy.scope.selects(namespace, context.proxy.labels) for namespace in namespaces):
-            yield policy
+    labels = context.proxy.labels
+    return tuple(
+        policy for policy in policies if any(policy.scope.selects(namespace, labels) for namespace in namespaces)
+    )
+
+
+# Each a part by itself: most proxies' policies are the same when somebody else's change.
+
+
+def authorization_policies(context: Context) -> tuple[AuthorizationPolicy, ...]:
+    return context.aspect(_authorization)
+
+
+def request_policies(context: Context) -> tuple[RequestAuthentication, ...]:
+    return context.aspect(_request)
+
+
+def _authorization(context: Context) -> tuple[AuthorizationPolicy, ...]:
+    return selected(context, context.mesh.policies_in("authorization", context.policy_namespaces))
+
+
+def _broken_policies(context: Context) -> tuple[Broken, ...]:
+    return selected(context, context.mesh.policies_in("broken", context.policy_namespaces))
+
+
+def _request(context: Context) -> tuple[RequestAuthentication, ...]:
+    return selected(context, context.mesh.policies_in("request", context.policy_namespaces))
 
 
 def jwt_rules(context: Context) -> tuple[JwtRule, ...]:
     """The token rules for the proxy, merged and sorted by issuer, as Istio does."""
-    rules = (rule for policy in selected(context, context.mesh.policies.request) for rule in policy.rules)
+    rules = (rule for policy in request_policies(context) for rule in policy.rules)
     return tuple(sorted(rules, key=lambda rule: rule.issuer))
 
 
@@ -85,27 +117,34 @@ class HttpPolicy:
 
 def http_policy(context: Context, at: Destination) -> HttpPolicy:
     """What the policies make of one port. The usual filters are always there: policies come without a new listener."""
-    policies = tuple(selected(context, context.mesh.policies.authorization))
+    policies = authorization_policies(context)
     rules = jwt_rules(context)
+    edge = context.proxy.role is Role.GATEWAY
     providers, unknown = _custom(context, policies, at)
     denied = (*_broken(context), *unknown, *_rules(policies, Action.DENY, at))
     allow = _allow(policies, at)
     filters: dict[type, Any] = {
-        JwtAuthn: JwtAuthn(tuple(JwtProviderConfig(rule, context.world.keys_of(rule).jwks) for rule in rules)),
+        JwtAuthn: JwtAuthn(
+            tuple(JwtProviderConfig(rule, context.world.keys_of(rule).jwks) for rule in rules),
+            clear_route_cache=edge and routes_ask_claims(context),
+        ),
         AllowPolicies: AllowPolicies(tuple(rule.name for rule in allow.rules or ())),
         Deny: Deny(denied, _rules(policies, Action.DENY, at, dry_run=True)),
         Allow: allow,
         Fault: Fault(),
-        Router: Router(suppress_envoy_headers=context.proxy.role is Role.GATEWAY),
+        Router: Router(suppress_envoy_headers=edge),
     }
+    if edge:
+        filters[Cors] = Cors()
+    if tracing_at(context, "gateway" if edge else "inbound") is not None:
+        filters[DecisionTime] = DecisionTime()
     if providers:
         filters[Custom] = Custom(providers)
     audited = _rules(policies, Action.AUDIT, at)
     if audited:
         filters[Audit] = Audit(audited)
-    requests = tuple(policy.origin for policy in selected(context, context.mesh.policies.request))
-    origins = (*(policy.origin for policy in policies), *requests, context.proxy.origin)
-    return HttpPolicy(filters, origins)
+    requests = tuple(policy.origin for policy in request_policies(context))
+    return HttpPolicy(filters, (*(policy.origin for policy in policies), *requests))
 
 
 def tcp_filters(context: Context, at: Destination, stat_prefix: str) -> tuple[tuple[Any, ...], tuple[str, ...]]:
@@ -113,7 +152,7 @@ def tcp_filters(context: Context, at: Destination, stat_prefix: str) -> tuple[tu
 
     No provider is asked about a plain connection yet, so what a CUSTOM rule speaks of is denied.
     """
-    policies = tuple(selected(context, context.mesh.policies.authorization))
+    policies = authorization_policies(context)
     unasked = (
         NamedRule(f"{rule.name}-deny-due-to-CUSTOM-on-TCP", rule.predicate, rule.origin)
         for rule in _rules(policies, Action.CUSTOM, at)
@@ -164,17 +203,29 @@ def _rules(
 
 def _bound(policy: AuthorizationPolicy, at: Destination) -> Iterator[NamedRule]:
     for index, rule in enumerate(policy.rules):
-        predicate: Predicate = transform(bind(rule.predicate, at), _whatever_port)
+        predicate = _whatever_port(bind(rule.predicate, at), wide=policy.action is not Action.ALLOW)
         if predicate != FALSE:
             yield NamedRule(policy.rule_name(index), predicate, rule.origin)
 
 
-def _whatever_port(leaf: Leaf) -> Predicate:
-    """A host without a port is that host on whichever port: routes are found so, and ports are published anywhere."""
-    if isinstance(leaf, Host) and isinstance(leaf.match, Exact | Suffix) and ":" not in leaf.match.value:
-        beginning = ".*" if isinstance(leaf.match, Suffix) else ""
-        return Host(Regex(f"(?i){beginning}{re.escape(leaf.match.value)}(:[0-9]+)?"))
-    return leaf
+def _whatever_port(predicate: Predicate, *, wide: bool) -> Predicate:
+    """A host without a port is that host on whichever port: routes are found so, and ports are published anywhere.
+
+    ``wide``, for rules that refuse: what may be that host to anybody, and each hop takes a dot off its end. Else what
+    is that host to the routes: Envoy leaves out all behind the last colon, so ``a.example:.b.example`` is the former.
+    """
+    match predicate:
+        case All(parts):
+            return all_of(*(_whatever_port(part, wide=wide) for part in parts))
+        case AnyOf(parts):
+            return any_of(*(_whatever_port(part, wide=wide) for part in parts))
+        case Not(part):
+            return negate(_whatever_port(part, wide=not wide))
+        case Host(Exact(value) | Suffix(value) as match) if ":" not in value:
+            before, behind = (".*", r"\.*(:.*)?") if wide else ("[^:]*", "(:[^:]*)?")
+            beginning = before if isinstance(match, Suffix) else ""
+            return Host(Regex(f"(?i){beginning}{re.escape(value)}{behind}"))
+    return predicate
 
 
 def _allow(policies: tuple[AuthorizationPolicy, ...], at: Destination) -> Allow:
@@ -185,7 +236,7 @@ def _allow(policies: tuple[AuthorizationPolicy, ...], at: Destination) -> Allow:
 
 
 def _broken(context: Context) -> Iterator[NamedRule]:
-    for broken in selected(context, context.mesh.policies.broken):
+    for broken in context.aspect(_broken_policies):
         ref = broken.origin.ref
         yield NamedRule(f"ns[{ref.namespace}]-policy[{ref.name}]-broken", TRUE, broken.origin)
 

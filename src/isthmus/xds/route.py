@@ -8,23 +8,26 @@ from datetime import timedelta
 from typing import Any
 
 from isthmus.envoy_api import any_of, duration
-from isthmus.envoy_api.packages import core_v3, matcher_v3, previous_hosts_v3, protobuf, route_v3
+from isthmus.envoy_api.packages import core_v3, matcher_v3, previous_hosts_v3, protobuf, route_v3, type_v3
 from isthmus.filters import FILTERS
 from isthmus.model.match import Exact, Prefix, Regex, StringMatch
 from isthmus.model.route import (
     MESH,
     Destination,
+    DirectResponse,
     Forward,
     HeaderOperations,
     Headers,
     HttpRoute,
+    Mirror,
     Redirect,
     Retry,
     RouteMatch,
     RouteTable,
 )
 from isthmus.model.selector import labels_match
-from isthmus.xds.match import header_matcher, query_matcher, regex
+from isthmus.model.traffic_policy import TrafficPolicy
+from isthmus.xds.match import claim_matcher, header_matcher, query_matcher, regex
 
 _REDIRECT_CODES = {
     301: "MOVED_PERMANENTLY",
@@ -33,6 +36,10 @@ _REDIRECT_CODES = {
     307: "TEMPORARY_REDIRECT",
     308: "PERMANENT_REDIRECT",
 }
+
+
+MAX_DIRECT_RESPONSE_BYTES = 1024 * 1024
+"""Of a route configuration; Envoy's own limit is 4 KiB, and beyond it all routes of a port are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,8 @@ class Caller:
     cluster_of: Callable[[Destination], str]
     scheme: str = "http"
     """``https`` where the requests come over TLS."""
+    traffic_of: Callable[[Destination], TrafficPolicy] = lambda destination: TrafficPolicy()
+    """What DestinationRules say of a destination."""
 
 
 def build_routes(bound: Iterable[tuple[RouteTable, Caller]]) -> list[Any]:
@@ -91,15 +100,18 @@ def _match_is_everything(match: RouteMatch) -> bool:
     """Whether no request can fail it."""
     any_path = match.uri is None or match.uri == Prefix("/")
     rest = (match.method, match.authority, match.scheme, match.headers, match.without_headers, match.query)
-    return any_path and not any(rest)
+    return any_path and not any(rest) and not match.asks_claims
 
 
 def _build_route(route: HttpRoute, match: RouteMatch, caller: Caller) -> Any:
-    built = route_v3.Route(name=route.name, match=_build_match(match))
-    if isinstance(route.action, Redirect):
-        built.redirect.CopyFrom(_build_redirect(route.action, caller))
-    else:
-        built.route.CopyFrom(_build_forward(route.action, match, route.headers.request, caller))
+    built = route_v3.Route(name=route.name, match=_build_match(match), stat_prefix=match.stat_prefix)
+    match route.action:
+        case Redirect() as redirect:
+            built.redirect.CopyFrom(_build_redirect(redirect, caller))
+        case DirectResponse() as response:
+            built.direct_response.CopyFrom(_build_direct_response(response))
+        case Forward() as forward:
+            built.route.CopyFrom(_build_forward(forward, match, route.headers.request, caller))
     _add_headers(built, route.headers.request, route.headers.response)
     for filter_ in FILTERS:
         config = route.filters.get(filter_.config)
@@ -140,6 +152,8 @@ def _build_match(match: RouteMatch) -> Any:
     headers.extend(header_matcher(name, wanted) for name, wanted in match.headers)
     headers.extend(header_matcher(name, wanted, invert=True) for name, wanted in match.without_headers)
     built.headers.extend(headers)
+    built.dynamic_metadata.extend(claim_matcher(claim) for claim in match.claims)
+    built.dynamic_metadata.extend(claim_matcher(claim, invert=True) for claim in match.without_claims)
     built.query_parameters.extend(query_matcher(name, wanted) for name, wanted in match.query)
     return built
 
@@ -150,6 +164,8 @@ def _build_redirect(redirect: Redirect, caller: Caller) -> Any:
     )
     if redirect.uri is not None:
         built.path_redirect = redirect.uri
+    if redirect.prefix is not None:
+        built.prefix_rewrite = redirect.prefix
     if redirect.authority is not None:
         built.host_redirect = redirect.authority
     if redirect.scheme is not None:
@@ -160,6 +176,15 @@ def _build_redirect(redirect: Redirect, caller: Caller) -> Any:
         built.port_redirect = caller.request_port
     elif redirect.port_of_scheme:
         built.port_redirect = 443 if (redirect.scheme or caller.scheme) == "https" else 80
+    return built
+
+
+def _build_direct_response(response: DirectResponse) -> Any:
+    built = route_v3.DirectResponseAction(status=response.status)
+    if isinstance(response.body, bytes):
+        built.body.inline_bytes = response.body
+    elif response.body:
+        built.body.inline_string = response.body
     return built
 
 
@@ -182,8 +207,21 @@ def _build_forward(forward: Forward, match: RouteMatch, request: HeaderOperation
     if authority is not None:
         action.host_rewrite_literal = authority
     if forward.retry.attempts:
-        action.retry_policy.CopyFrom(_build_retry(forward.retry))
+        action.retry_policy.CopyFrom(_build_retry(forward.retry, sticky=_is_sticky(forward, caller)))
+    action.request_mirror_policies.extend(_build_mirror(mirror, caller) for mirror in forward.mirrors)
     return action
+
+
+def _build_mirror(mirror: Mirror, caller: Caller) -> Any:
+    """Envoy writes ``-shadow`` behind the host of the copy, as Istio leaves it, and never waits for an answer."""
+    share = type_v3.FractionalPercent(
+        numerator=round(mirror.percent * 10_000), denominator=type_v3.FractionalPercent.MILLION
+    )
+    return route_v3.RouteAction.RequestMirrorPolicy(
+        cluster=caller.cluster_of(mirror.destination),
+        runtime_fraction=core_v3.RuntimeFractionalPercent(default_value=share),
+        trace_sampled=protobuf.BoolValue(value=False),
+    )
 
 
 def _rewrite(pattern: str, substitution: str) -> Any:
@@ -204,23 +242,32 @@ def _build_weighted(destinations: Sequence[Destination], caller: Caller) -> Any:
     return route_v3.WeightedCluster(clusters=clusters)
 
 
-def _build_retry(retry: Retry) -> Any:
+def _is_sticky(forward: Forward, caller: Caller) -> bool:
+    """Whether a hash of the request says which endpoint it goes to."""
+    balancers = (caller.traffic_of(destination).load_balancer for destination in forward.destinations)
+    return any(balancer is not None and balancer.consistent_hash is not None for balancer in balancers)
+
+
+def _build_retry(retry: Retry, *, sticky: bool = False) -> Any:
+    """A sticky request is tried again where it belongs, unless the rule says that it must go elsewhere (Istio)."""
     conditions = list(retry.retry_on)
     if retry.status_codes:
         conditions.append("retriable-status-codes")
-    predicate = route_v3.RetryPolicy.RetryHostPredicate(
-        name="envoy.retry_host_predicates.previous_hosts",
-        typed_config=any_of(previous_hosts_v3.PreviousHostsPredicate()),
-    )
     built = route_v3.RetryPolicy(
         retry_on=",".join(dict.fromkeys(conditions)),
         num_retries=protobuf.UInt32Value(value=retry.attempts),
         retriable_status_codes=retry.status_codes,
-        retry_host_predicate=[predicate],
         host_selection_retry_max_attempts=5,
     )
+    if retry.avoid_previous_hosts or (retry.avoid_previous_hosts is None and not sticky):
+        built.retry_host_predicate.add(
+            name="envoy.retry_host_predicates.previous_hosts",
+            typed_config=any_of(previous_hosts_v3.PreviousHostsPredicate()),
+        )
     if retry.per_try_timeout is not None:
         built.per_try_timeout.CopyFrom(duration(retry.per_try_timeout))
+    if retry.backoff is not None:
+        built.retry_back_off.base_interval.CopyFrom(duration(retry.backoff))
     return built
 
 
@@ -237,7 +284,9 @@ def _add_headers(built: Any, request: HeaderOperations, response: HeaderOperatio
 
 
 def _removable(operations: HeaderOperations) -> list[str]:
-    return [name for name in operations.remove if not name.startswith(":") and name.lower() != "host"]
+    """Each name, and the one that a CGI or WSGI program could not tell from it: ``x_user`` of ``x-user``."""
+    names = [name for name in operations.remove if not name.startswith(":") and name.lower() != "host"]
+    return list(dict.fromkeys(alike for name in names for alike in (name, name.replace("-", "_"))))
 
 
 def _header_options(operations: HeaderOperations) -> list[Any]:

@@ -14,6 +14,10 @@ ROOT_CA = "ROOTCA"
 """The mesh's roots, as a validation context."""
 SDS_CLUSTER = "sds"
 """The static cluster of the bootstrap that stands for the agent's socket."""
+FILE_CERTIFICATE = "file-cert:"
+FILE_ROOTS = "file-root:"
+SYSTEM = "system"
+"""In the place of a path: the roots that the operating system trusts."""
 
 _FIRST_RETRY = timedelta(milliseconds=200)
 _LAST_RETRY = timedelta(seconds=2)
@@ -33,6 +37,16 @@ def credential_name(namespace: str, name: str) -> str:
 def ca_credential_name(namespace: str, name: str) -> str:
     """The client CAs of a gateway's ``credentialName``."""
     return f"credential-ca:{namespace}/{name}"
+
+
+def file_certificate_name(chain: str, key: str) -> str:
+    """The secret of a certificate and key that lie in files of the proxy's machine (Istio's form of the name)."""
+    return f"{FILE_CERTIFICATE}{chain}~{key}"
+
+
+def file_roots_name(file: str | None, crl: str | None = None) -> str:
+    """The roots in a file of the proxy's machine, or the system's, with the list of what they revoked."""
+    return f"{FILE_ROOTS}{file or SYSTEM}" + (f"~{crl}" if crl else "")
 
 
 def grpc_service(cluster: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 from isthmus.envoy_api import Message, any_of, unpack
 from isthmus.envoy_api.packages import bootstrap_v3, cluster_v3, core_v3
 from isthmus.model.proxy import Proxy
-from isthmus.xds.bootstrap import build_agent_cluster, build_runtime
+from isthmus.xds.bootstrap import build_agent_cluster, build_internal_listener_extension, build_runtime
 from isthmus.xds.snapshot import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, Snapshot, message
 
 _HCM = "envoy.filters.network.http_connection_manager"
@@ -30,7 +30,12 @@ def build_static(snapshot: Snapshot, proxy: Proxy, sds_socket: str) -> Any:
         ],
     )
     node = core_v3.Node(id=proxy.id, cluster=f"{proxy.name}.{proxy.namespace}")
-    return bootstrap_v3.Bootstrap(node=node, static_resources=static, layered_runtime=build_runtime())
+    return bootstrap_v3.Bootstrap(
+        node=node,
+        static_resources=static,
+        layered_runtime=build_runtime(),
+        bootstrap_extensions=[build_internal_listener_extension()],
+    )
 
 
 def _in_place(listener: Any, routes: dict[str, Message], extensions: dict[str, Any]) -> Any:

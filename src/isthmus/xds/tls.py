@@ -7,8 +7,19 @@ from typing import Any
 
 from isthmus.envoy_api import any_of
 from isthmus.envoy_api.packages import core_v3, matcher_v3, protobuf, tls_v3
+from isthmus.model.credential import ClientCredential
 from isthmus.model.gateway import ServerTls, ServerTlsMode, TlsVersion
-from isthmus.xds.secret import ROOT_CA, SVID, ca_credential_name, credential_name, sds_secret
+from isthmus.model.traffic_policy import ClientTls, TlsMode
+from isthmus.xds.address import is_name
+from isthmus.xds.secret import (
+    ROOT_CA,
+    SVID,
+    ca_credential_name,
+    credential_name,
+    file_certificate_name,
+    file_roots_name,
+    sds_secret,
+)
 
 ISTIO_ALPN = ("istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2")
 """What marks a TLS client as a proxy of the mesh (Istio: pilot/pkg/networking/util, ALPNInMesh)."""
@@ -77,12 +88,75 @@ def mesh_client(identities: Sequence[str], sni: str, alpn: Sequence[str]) -> Any
     )
 
 
-def gateway_server(tls: ServerTls, namespace: str) -> Any:
-    """The edge's TLS: SIMPLE, or MUTUAL with the client CAs of the credential."""
+NOBODY = "spiffe://nobody.invalid/"
+"""A name that no certificate has."""
+
+
+def nobody(sni: str) -> Any:
+    """TLS that believes no server: what cannot be verified must not be connected to, and never in plaintext."""
+    wanted = _mesh_validation([_uri_san(matcher_v3.StringMatcher(exact=NOBODY))])
+    common = tls_v3.CommonTlsContext(combined_validation_context=wanted)
+    return _transport_socket(tls_v3.UpstreamTlsContext(sni=sni, common_tls_context=common))
+
+
+def client(
+    tls: ClientTls, sni: str, names: Sequence[str], alpn: Sequence[str], credential: ClientCredential | None
+) -> Any:
+    """TLS to a server outside the mesh, whose certificate must have one of ``names`` (none: the request's own).
+
+    ``credential`` is what ``tls.credential`` names; without it certificate and roots are files, or the system's.
+    """
+    common = tls_v3.CommonTlsContext(
+        tls_params=_parameters(TlsVersion.TLSV1_2, TlsVersion.TLSV1_3), alpn_protocols=list(alpn)
+    )
+    certificate = _own_certificate(tls, credential)
+    if certificate is not None:
+        common.tls_certificate_sds_secret_configs.append(sds_secret(certificate))
+    if tls.skip_verify:
+        # Without any validation context Envoy takes whatever certificate there is.
+        return _transport_socket(tls_v3.UpstreamTlsContext(sni=sni, common_tls_context=common))
+    roots = file_roots_name(tls.ca_file, tls.crl_file)
+    if credential is not None and credential.ca is not None:
+        roots = ca_credential_name(credential.namespace, credential.ca)
+    common.combined_validation_context.CopyFrom(
+        tls_v3.CommonTlsContext.CombinedCertificateValidationContext(
+            default_validation_context=tls_v3.CertificateValidationContext(
+                match_typed_subject_alt_names=[_server_san(name) for name in names]
+            ),
+            validation_context_sds_secret_config=sds_secret(roots),
+        )
+    )
+    return _transport_socket(tls_v3.UpstreamTlsContext(sni=sni, common_tls_context=common))
+
+
+def _own_certificate(tls: ClientTls, credential: ClientCredential | None) -> str | None:
+    """The secret of the certificate that the client shows."""
+    if tls.mode is not TlsMode.MUTUAL:
+        return None
+    if credential is not None and credential.certificate is not None:
+        return credential_name(credential.namespace, credential.certificate)
+    return file_certificate_name(tls.certificate.chain, tls.certificate.key) if tls.certificate is not None else None
+
+
+def _server_san(name: str) -> Any:
+    """Exactly ``name``, in the form that a certificate has it; one for ``*.a.b`` has the DNS name ``x.a.b``, too."""
+    san = tls_v3.SubjectAltNameMatcher
+    form = san.DNS
+    if "://" in name:
+        form = san.URI
+    elif not is_name(name):
+        form = san.IP_ADDRESS
+    elif "@" in name:
+        form = san.EMAIL
+    return san(san_type=form, matcher=matcher_v3.StringMatcher(exact=name))
+
+
+def gateway_server(tls: ServerTls, namespace: str, alpn: Sequence[str] = ("h2", "http/1.1")) -> Any:
+    """The edge's TLS: SIMPLE, or MUTUAL with the client CAs of the credential. No ``alpn`` before plain connections."""
     mutual = tls.mode is ServerTlsMode.MUTUAL
     common = tls_v3.CommonTlsContext(
         tls_params=_parameters(tls.minimum_version, tls.maximum_version, tls.cipher_suites),
-        alpn_protocols=["h2", "http/1.1"],
+        alpn_protocols=list(alpn),
         tls_certificate_sds_secret_configs=[sds_secret(credential_name(namespace, tls.credential))],
     )
     if mutual:
