@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from isthmus.ads.server import KEEPALIVE_OPTIONS, AdsServer, Authorize, Snapshots
+from isthmus.ads.server import KEEPALIVE_OPTIONS, AdsServer, Authorize, Snapshots, steady_clock
 from isthmus.ads.status import Statuses
 from isthmus.envoy_api.packages import cluster_v3, discovery_v3
 from isthmus.errors import NotEnrolled
@@ -365,3 +365,10 @@ async def seen_by_authorize(address: str, mine: Pair | None) -> tuple[bytes | No
         await server.stop(0)
     assert len(seen) == 1
     return seen[0]
+
+
+def test_a_steady_clock_goes_forward() -> None:
+    clock = steady_clock()
+    first = clock()
+    assert abs(datetime.now(UTC) - first) < timedelta(seconds=5)
+    assert clock() >= first

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ import grpc.aio
 
 from isthmus.ads.status import Statuses
 from isthmus.ads.stream import Stream
+from isthmus.ads.throttle import Throttle
 from isthmus.envoy_api.packages import discovery_v3
 from isthmus.errors import NotEnrolled
 from isthmus.latest import Latest
@@ -28,14 +30,29 @@ KEEPALIVE_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.server_max_unrequested_time_in_server", 600),
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 20_000),
 )
 """For the gRPC server: an Envoy that is gone is noticed in 40 s, and Envoys may ping as often as they like.
+
+A thousand that connect at once wait for their turn: by default gRPC turns streams away at random when a thousand wait,
+and cancels those that have waited for 30 s.
 
 Message sizes are the caller's: responses have no limit unless ``grpc.max_send_message_length`` sets one, requests end
 at 4 MiB unless ``grpc.max_receive_message_length`` says otherwise.
 """
 
 _log = logging.getLogger(__name__)
+
+
+def steady_clock() -> Callable[[], datetime]:
+    """The time of day as it was when this was called, and from then on as long as it really took.
+
+    Deadlines of a stream must not come early, or never, because somebody set the clock.
+    """
+    began, since = datetime.now(UTC), time.monotonic()
+    return lambda: began + timedelta(seconds=time.monotonic() - since)
 
 
 class Snapshots(Protocol):
@@ -61,14 +78,18 @@ class AdsServer:
         snapshots: Snapshots,
         authorize: Authorize,
         statuses: Statuses,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] | None = None,
+        counts: Counter[tuple[str, ...]] | None = None,
     ) -> None:
+        """``clock`` may not go backwards; without one, :func:`steady_clock`."""
+        self._counts: Counter[tuple[str, ...]] = counts if counts is not None else Counter()
         self._snapshots = snapshots
         self._authorize = authorize
         self._statuses = statuses
-        self._clock = clock
+        self._clock = clock or steady_clock()
         self._sessions: dict[str, _Session] = {}
         self._uncertain: dict[str, Mapping[str, frozenset[str]]] = {}
+        self._throttle = Throttle()
 
     def handler(self) -> grpc.GenericRpcHandler:
         """For ``server.add_generic_rpc_handlers``. Responses are bytes already: they have no serializer."""
@@ -102,8 +123,9 @@ class AdsServer:
             self._uncertain[proxy_id] = replaced.stream.uncertain()
         # Names that stay uncertain outlive a stream that never got so far as to settle them.
         uncertain = self._uncertain.pop(proxy_id, MappingProxyType({}))
-        stream = Stream(proxy_id, latest.value, self._clock(), uncertain)
-        session = self._sessions[proxy_id] = _Session(stream, latest, context, self._statuses, self._clock)
+        stream = Stream(proxy_id, latest.value, self._clock(), uncertain, self._counts)
+        session = _Session(stream, latest, context, self._statuses, self._clock, self._throttle)
+        self._sessions[proxy_id] = session
         _log.info("ADS: %s connected", proxy_id)
         try:
             await session.run(first)
@@ -132,6 +154,7 @@ class _Session:
         context: Any,
         statuses: Statuses,
         clock: Callable[[], datetime],
+        throttle: Throttle,
     ) -> None:
         self.stream = stream
         self.ended = False
@@ -140,6 +163,7 @@ class _Session:
         self._context = context
         self._statuses = statuses
         self._clock = clock
+        self._throttle = throttle
         self._outgoing: deque[bytes] = deque()
         self._wake = asyncio.Event()
         self._written = asyncio.Event()
@@ -180,7 +204,7 @@ class _Session:
     async def _write(self) -> None:
         while True:
             while self._outgoing:
-                await self._context.write(self._outgoing.popleft())
+                await self._throttle.write(self._context.write, self._outgoing.popleft())
             self._written.set()
             if self._latest.version != self._seen:
                 self._seen = self._latest.version

@@ -11,6 +11,7 @@ A refused route or listener keeps the clusters that its earlier version uses: th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ from typing import Any
 
 from isthmus.ads.status import ProxyStatus, SyncState
 from isthmus.ads.subscription import WILDCARD, Subscription
-from isthmus.ads.wire import delta_response
+from isthmus.ads.wire import delta_response, whole_response
 from isthmus.xds.snapshot import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, Built, Snapshot
 
 # Envoy holds its confirmation of clusters back while one of them warms: up to initial_fetch_timeout, 15 s by default.
@@ -27,6 +28,9 @@ ACK_DEADLINE = timedelta(seconds=20)
 
 SERVED = (CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE)
 """The types that are served here. Secrets are not: they are the node agent's, and never pass through ADS."""
+
+
+_SHORT = {CLUSTER: "cds", ENDPOINT: "eds", EXTENSION: "ecds", LISTENER: "lds", ROUTE: "rds"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +60,13 @@ class Stream:
         snapshot: Snapshot,
         connected: datetime,
         uncertain: Mapping[str, frozenset[str]] = MappingProxyType({}),
+        counts: Counter[tuple[str, ...]] | None = None,
     ) -> None:
-        """``uncertain``: what :meth:`uncertain` of the proxy's last stream said, if there was one."""
+        """``uncertain``: what :meth:`uncertain` of the proxy's last stream said, if there was one.
+
+        ``counts``: where responses and refusals are counted.
+        """
+        self._counts: Counter[tuple[str, ...]] = counts if counts is not None else Counter()
         self.proxy_id = proxy_id
         self._snapshot = snapshot
         self._connected = connected
@@ -77,6 +86,7 @@ class Stream:
         resources = self._snapshot.of(request.type_url)
         out: list[bytes] = []
         if request.response_nonce and request.HasField("error_detail"):
+            self._counts["pilot_total_xds_rejects", _SHORT[request.type_url]] += 1
             alone = subscription.nack(request.response_nonce, request.error_detail.message, resources)
             out += [self._respond(subscription, [built], (), now) for built in alone]
         elif request.response_nonce:
@@ -152,6 +162,8 @@ class Stream:
                 if not step.removes:
                     out += self._send_due(step, now)
             if self._step == _SETTLED:
+                for type_url, subscription in self._types.items():
+                    subscription.settle(self._snapshot.of(type_url))
                 return out
             step = _STEPS[self._step]
             if step.removes:
@@ -176,10 +188,10 @@ class Stream:
 
     def _renew_endpoints(self, clusters: Iterable[Built]) -> None:
         # A changed cluster warms until its endpoints are sent again, or initial_fetch_timeout, unless they are.
-        endpoints = self._types[ENDPOINT]
-        for cluster in clusters:
-            if self._types[CLUSTER].told(cluster.name) != cluster.version:
-                endpoints.renew(cluster.name, self._snapshot.of(ENDPOINT))
+        known = self._types[CLUSTER]
+        fresh = known.told_nothing
+        changed = [each.name for each in clusters if fresh or known.told(each.name) != each.version]
+        self._types[ENDPOINT].renew(changed, self._snapshot.of(ENDPOINT))
 
     def _send_removals(self, step: _Step, now: datetime) -> list[bytes]:
         out: list[bytes] = []
@@ -207,6 +219,11 @@ class Stream:
         self, subscription: Subscription, builts: Sequence[Built], removed: Sequence[str], now: datetime
     ) -> bytes:
         nonce = self._next_nonce()
+        self._counts["pilot_xds_pushes", _SHORT[subscription.type_url]] += 1
+        resources = self._snapshot.of(subscription.type_url)
+        if len(builts) == len(resources) and not removed and subscription.told_nothing:
+            subscription.sent_all(nonce, resources, now)
+            return whole_response(subscription.type_url, nonce, self._snapshot.version, resources)
         subscription.sent(nonce, builts, removed, now)
         wires = (built.wire for built in builts)
         return delta_response(subscription.type_url, nonce, self._snapshot.version, wires, removed)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any
 
 from isthmus.ads.status import Refusal, SyncState, TypeStatus
-from isthmus.xds.snapshot import Built
+from isthmus.ads.versions import Acked, Names, Told
+from isthmus.xds.snapshot import Built, names_of
 
 WILDCARD = "*"
 _UNKNOWN = ""  # the version of a resource that the proxy may or may not have
@@ -24,7 +24,13 @@ class _Flight:
     """A response without its answer yet. In ``entries``, a version of None stands for a removal."""
 
     sent_at: datetime
-    entries: tuple[tuple[str, str | None], ...]
+    some: tuple[tuple[str, str | None], ...] = ()
+    all: Mapping[str, Built] | None = None
+    """Where the response was all of the resources, these, instead of ``some``."""
+
+    @property
+    def entries(self) -> Iterable[tuple[str, str | None]]:
+        return self.some if self.all is None else ((built.name, built.version) for built in self.all.values())
 
 
 @dataclass(slots=True)
@@ -40,9 +46,9 @@ class Subscription:
     begun: bool = False
     """Whether the proxy has asked for the type on this stream."""
     _wildcard: bool = False
-    _names: dict[str, None] = field(default_factory=dict)  # an ordered set
-    _told: dict[str, str | None] = field(default_factory=dict)
-    _acked: dict[str, str] = field(default_factory=dict)
+    _names: Names = field(default_factory=Names)
+    _told: Told = field(default_factory=Told)
+    _acked: Acked = field(default_factory=Acked)
     _due: dict[str, bool] = field(default_factory=dict)  # name → whether it is sent even if it did not change
     _renewed: set[str] = field(default_factory=set)
     _flights: dict[str, _Flight] = field(default_factory=dict)
@@ -69,7 +75,13 @@ class Subscription:
                 self._wildcard = self.owes_answer = True
         for name in request.resource_names_unsubscribe:
             self._unsubscribe(name)
-        for name in request.resource_names_subscribe:
+        subscribed = tuple(request.resource_names_subscribe)
+        if not known and WILDCARD not in subscribed:
+            self._names.update(dict.fromkeys(subscribed))
+            self._due.update(dict.fromkeys(subscribed, True))
+            self._renewed.difference_update(subscribed)
+            subscribed = ()
+        for name in subscribed:
             if name == WILDCARD:
                 self._wildcard = self.owes_answer = True
                 continue
@@ -111,6 +123,9 @@ class Subscription:
         if flight is None:
             return
         self._last_ack = now
+        if flight.all is not None and self._told.is_just(flight.all) and not self._refused and not self._doubts:
+            self._acked.become(flight.all)
+            return
         for name, version in flight.entries:
             if name not in self._told:
                 continue
@@ -156,17 +171,25 @@ class Subscription:
 
     def compare(self, resources: Mapping[str, Built]) -> None:
         """Note what differs from what the proxy was told."""
-        names: Iterable[str] = resources if self._wildcard else [name for name in self._names if name in resources]
-        for name in names:
-            if self._told.get(name) != resources[name].version:
+        if not self._told and self._wildcard:
+            self._due = dict.fromkeys(resources, False) | self._due
+        for name in self._told.suspects(resources) if self._told else self._names:
+            if name in resources and self.wants(name) and self._told.get(name) != resources[name].version:
                 self._due.setdefault(name, False)
         for name, refusal in self._refused.items():
             built = resources.get(name)
             if built is not None and built.version == refusal.version and built.origins != refusal.origins:
                 self._refused[name] = Refusal(self.type_url, name, refusal.version, refusal.message, built.origins)
 
-    def renew(self, name: str, resources: Mapping[str, Built]) -> None:
-        """Send ``name`` again as it is, now or, if the proxy has not asked for it yet, as soon as it does."""
+    def renew(self, names: Iterable[str], resources: Mapping[str, Built]) -> None:
+        """Send ``names`` again as they are, now or, if the proxy has not asked for them yet, as soon as it does."""
+        if not self._wildcard and not self._names:
+            self._renewed.update(names)
+            return
+        for name in names:
+            self._renew(name, resources)
+
+    def _renew(self, name: str, resources: Mapping[str, Built]) -> None:
         if not self.wants(name):
             self._renewed.add(name)
         elif name not in self._refused or self._refused[name].version != _version(resources, name):
@@ -174,6 +197,9 @@ class Subscription:
 
     def take_due(self, resources: Mapping[str, Built]) -> tuple[list[Built], list[str]]:
         """What to send now: resources that are new to the proxy, and names it asked for that do not exist."""
+        if not self._told and self._due.keys() == names_of(resources):
+            self._due = {}
+            return list(resources.values()), []
         builts: list[Built] = []
         missing: list[str] = []
         for name, even_unchanged in self._due.items():
@@ -188,11 +214,30 @@ class Subscription:
 
     def vanished(self, resources: Mapping[str, Built]) -> list[str]:
         """Names that the proxy was told of and that do not exist any more."""
-        return [name for name, version in self._told.items() if version is not None and name not in resources]
+        suspects = self._told.suspects(resources)
+        return [name for name in suspects if self._told.get(name) is not None and name not in resources]
+
+    def settle(self, resources: Mapping[str, Built]) -> None:
+        """Nothing is under way: hold no more than where the proxy differs from ``resources``."""
+        if not self._flights and not self._due:
+            for state in (self._names, self._told, self._acked):
+                state.rebase(resources)
+            self._renewed = set(self._renewed)  # Python shrinks no set that was large
+
+    @property
+    def told_nothing(self) -> bool:
+        return not self._told
 
     def told(self, name: str) -> str | None:
         """The version of ``name`` that was sent last; None when it was removed or never sent."""
         return self._told.get(name)
+
+    def sent_all(self, nonce: str, resources: Mapping[str, Built], now: datetime) -> None:
+        """A response with all of ``resources`` is on its way, to a proxy that was told of nothing before."""
+        self._flights[nonce] = _Flight(now, all=resources)
+        self._told.become(resources)
+        self._sent = True
+        self.owes_answer = False
 
     def sent(self, nonce: str, builts: Iterable[Built], removed: Iterable[str], now: datetime) -> None:
         """A response is on its way."""
@@ -211,6 +256,8 @@ class Subscription:
 
     def refusals(self, resources: Mapping[str, Built]) -> tuple[Refusal, ...]:
         """What the proxy refused of what it should have; a resource that is gone is nobody's fault any more."""
+        if not self._refused:
+            return ()
         return tuple(self._refused[name] for name in sorted(self._refused) if name in resources)
 
     def keeps_older(self) -> bool:
@@ -219,6 +266,8 @@ class Subscription:
 
     def uncertain(self) -> frozenset[str]:
         """What the proxy may have without having said so: part of a response that it refused, or did not answer."""
+        if self._told == self._acked and not self._flights:
+            return frozenset()
         unconfirmed = {
             name for name, version in self._told.items() if version is not None and self._acked.get(name) != version
         }
@@ -234,7 +283,7 @@ class Subscription:
             state = SyncState.STALE
         else:
             state = SyncState.SYNCED
-        return TypeStatus(state, MappingProxyType(dict(self._acked)), self._last_ack)
+        return TypeStatus(state, self._acked.copy(), self._last_ack)
 
 
 def _version(resources: Mapping[str, Built], name: str) -> str | None:

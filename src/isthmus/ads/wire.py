@@ -7,12 +7,13 @@ and each cached ``Resource`` follows as it is, behind its tag: nothing is built 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from isthmus.envoy_api.packages import discovery_v3
+from isthmus.xds.snapshot import Built, delimited, wire
 
 # DeltaDiscoveryResponse.resources: field 2, wire type 2 (length-delimited), envoy/service/discovery/v3/discovery.proto
-_RESOURCES_TAG = bytes([2 << 3 | 2])
+_RESOURCES_TAG = 2 << 3 | 2
 
 
 def delta_response(
@@ -28,15 +29,11 @@ def delta_response(
     )
     parts: list[bytes] = [head.SerializeToString(deterministic=True)]
     for resource in resources:
-        parts += (_RESOURCES_TAG, _varint(len(resource)), resource)
+        parts += delimited(_RESOURCES_TAG, resource)
     return b"".join(parts)
 
 
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first, the top bit set on all but the last."""
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+def whole_response(type_url: str, nonce: str, version: str, resources: Mapping[str, Built]) -> bytes:
+    """As :func:`delta_response`, of all ``resources``: the same bytes for all proxies that share them."""
+    head = discovery_v3.DeltaDiscoveryResponse(system_version_info=version, type_url=type_url, nonce=nonce)
+    return b"".join((head.SerializeToString(deterministic=True), wire(resources, _RESOURCES_TAG)))
