@@ -5,48 +5,53 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import nullcontext
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc.aio
-import uvicorn
-from starlette.applications import Starlette
 
-from isthmus.ads.server import KEEPALIVE_OPTIONS, AdsServer
+from isthmus.ads.server import KEEPALIVE_OPTIONS, AdsServer, steady_clock
 from isthmus.ads.status import Statuses
 from isthmus.analyze import CHECKS
+from isthmus.api.listening import patiently, run_http, tcp_socket, unix_socket
 from isthmus.api.server import build_private, build_public
 from isthmus.compile import Compiler
 from isthmus.config.load import Loaded
 from isthmus.config.resource import Document
 from isthmus.config.watch import watch
+from isthmus.control import garbage
 from isthmus.control.control_plane import ControlPlane
 from isthmus.control.credential_service import CredentialService
-from isthmus.control.desired import Node, listening_places
+from isthmus.control.desired import Node, listening_places, wants_isolation
 from isthmus.control.guests import Guests, is_guest
 from isthmus.control.last_good import LastGood
+from isthmus.control.metrics import Counts, PlaneMetrics, follow_convergence
 from isthmus.control.outbound_credentials import OutboundCredentials
 from isthmus.control.refusals import ports_refused
 from isthmus.control.roster import Roster
+from isthmus.control.transition import Transition, opened
 from isthmus.control.view import View
 from isthmus.diag import Diagnostic, Ref, Report, Severity
-from isthmus.errors import IsthmusError, ManifestsBroken
+from isthmus.errors import IsthmusError, ManifestsBroken, StateUnusable
 from isthmus.identity.authority import Authority
 from isthmus.identity.enrolment import JoinTokens
 from isthmus.identity.server import CertificateService, ControlPlaneTls, certificate_handlers, server_credentials
-from isthmus.identity.store import load_or_create
+from isthmus.identity.store import load_or_create, put_back
 from isthmus.jwks.fetch import HttpFetcher, trust
 from isthmus.jwks.refresh import Pace
 from isthmus.jwks.server import JwksService, JwksStatus, follow_files
 from isthmus.jwks.store import JwksStore, read_file
+from isthmus.keeping import Keeping
 from isthmus.latest import Latest
-from isthmus.model.world import Address, IssuerKeys
+from isthmus.model.world import IssuerKeys
+from isthmus.proxy.envoy import AdminClient
+from isthmus.proxy.namespace import refusal
 from isthmus.proxy.place import Folders
 from isthmus.proxy.ports import PortBook, Published
 from isthmus.state import StateDir
@@ -57,6 +62,14 @@ LOOPBACK = "127.0.0.1"
 NODE = "local"
 _LONGEST_RETRY = timedelta(minutes=1)
 _AUTHORITY_CHECK = timedelta(hours=1)
+_STATE_CHECK = timedelta(seconds=1)
+_LOOK_SECONDS = 0.02
+_PROGRAM_SECONDS = 0.1
+_FAREWELL_LOOKS = 500
+"""A proxy that left the mesh waits ten seconds at most for callers that do not answer."""
+_LAST_REQUESTS = 0.25
+_GUESTS_SECONDS = 10.0
+"""How long commands that outlived the control plane may take to come back: they ask five times a second."""
 _MOST_NAMED = 8
 _LEAST_OWN_TTL = timedelta(minutes=10)
 """The control plane's own certificate: shorter ones are for testing the proxies' rotation."""
@@ -92,13 +105,22 @@ async def serve(options: ServeOptions, show: Show) -> None:
     ``options.state`` is held already: its runtime folder is there. Raises ManifestsBroken, PortTaken, StateUnusable.
     """
     state = StateDir.at(options.state)
-    await _Services(options, state, show).run()
+    await _Services(options, state, show, await _why_not_isolated(state.runtime)).run()
+
+
+async def _why_not_isolated(runtime: Path) -> str | None:
+    """Why no workload can have a network of its own here; None: each can. Tried once for all lives of this process."""
+    told = runtime / "isolation"
+    if not told.exists():
+        told.write_text(await refusal(runtime) or "")
+    return told.read_text() or None
 
 
 class _Services:
     """All services of one control plane process."""
 
-    def __init__(self, options: ServeOptions, state: StateDir, show: Show) -> None:
+    def __init__(self, options: ServeOptions, state: StateDir, show: Show, not_isolated: str | None) -> None:
+        """``not_isolated``: why no workload can have a network of its own here, if so."""
         self._options = options
         self._state = state
         self._show = show
@@ -109,17 +131,35 @@ class _Services:
         fixed = {issuer: read_file(path) for issuer, path in options.jwks_files.items()}
         # Failures are not answered more slowly than successes are renewed.
         pace = Pace(options.jwks_refresh, longest_retry=min(_LONGEST_RETRY, options.jwks_refresh))
-        self._jwks = JwksService(HttpFetcher(trust()), JwksStore(state.path / "jwks"), fixed, clock=_now, pace=pace)
-        self._ports = PortBook(state, options.published, check=not self._folders.holds_envoys)
+        self._counts: Counts = Counter()
+        self._jwks = JwksService(
+            HttpFetcher(trust()), JwksStore(state.path / "jwks"), fixed, clock=_now, pace=pace, counts=self._counts
+        )
+        self._keeping = Keeping(state, logger.error, StateDir.at(state.runtime / "aside"))
+        self._ports = PortBook(self._keeping, options.published, check=not self._folders.holds_envoys)
         self._ads = self._ports.kept("control-plane", "ads", LOOPBACK)
         self._http = self._ports.kept("control-plane", "http", LOOPBACK)
-        node = Node(NODE, self._ads, str(self._enrol_socket), sys.executable)
-        self._plane = ControlPlane(node, self._ports, OutboundCredentials(state), options.svid_ttl, self._jwks.watch)
-        self._last_good = LastGood(state)
+        self._not_isolated = not_isolated
+        isolating = self._folders if not_isolated is None else None
+        node = Node(NODE, self._ads, str(self._enrol_socket), sys.executable, isolating)
+        first = not self._folders.holds_envoys
+        self._transition = Transition(lambda proxy: first or self._folders.bootstrap(proxy).exists())
+        self._plane = ControlPlane(
+            node,
+            self._ports,
+            OutboundCredentials(self._keeping),
+            options.svid_ttl,
+            self._jwks.watch,
+            self._transition,
+        )
+        self._guests = Guests(StateDir.at(state.runtime))
+        self._plane.inputs.guests = self._guests.documents
+        self._last_good = LastGood(self._keeping)
         self._statuses = Statuses()
         self._tokens = JoinTokens()
 
     async def run(self) -> None:
+        garbage.nothing_yet()
         previous = self._last_good.load()
         loads = watch(self._options.paths, previous=previous)
         self._first(await anext(loads), previous)
@@ -136,11 +176,14 @@ class _Services:
                         self._follow(loads),
                         self._follow_jwks(),
                         self._follow_statuses(),
+                        self._see_off(),
+                        garbage.collect_seldom(),
                         self._jwks.run(),
                         follow_files(self._jwks, self._options.jwks_files),
                         self._renew(authority),
+                        self._keep_state(authority),
                         self._show_changes(),
-                        self._serve_http(),
+                        self._serve_http(authority),
                     )
                 ]
                 await ending
@@ -171,6 +214,8 @@ class _Services:
         for one in self._ports.unused(listening_places(mesh)):
             whose = f"no gateway {one.gateway}" if one.gateway else "no gateway"
             logger.warning("-p %s:%s has no effect: %s declares port %s", one.port, one.declared, whose, one.declared)
+        if self._not_isolated is not None and wants_isolation(mesh):
+            logger.warning("programs share the machine's network, their ports with it: %s", self._not_isolated)
         issuers = {rule.issuer for policy in mesh.policies.request for rule in policy.rules}
         for issuer in self._options.jwks_files.keys() - issuers:
             logger.warning("--jwks %s=... has no effect: no RequestAuthentication names this issuer", issuer)
@@ -192,14 +237,42 @@ class _Services:
             self._plane.changed()
 
     async def _follow_statuses(self) -> None:
-        """Ask for another port where an Envoy could not open the one it was given."""
-        version = -1
+        """Ask for another port where an Envoy could not open the one it was given; learn what was opened."""
+        version, plane = -1, self._plane
         while True:
-            version = await self._statuses.after(version)
-            taken = ports_refused(self._statuses.all(), self._plane.world.addresses)
-            if taken:
-                self._plane.inputs.taken = taken
-                self._plane.changed()
+            with suppress(TimeoutError):
+                # Programs say nothing of theirs here: while some start, somebody has to look.
+                async with asyncio.timeout(_PROGRAM_SECONDS if plane.world.starting else None):
+                    version = await self._statuses.after(version)
+            statuses = self._statuses.all()
+            taken = ports_refused(statuses, plane.world.addresses)
+            starting = [key for key in plane.world.starting if key.proxy not in plane.silent]
+            found = opened(starting, statuses, plane.snapshots)
+            if taken or found:
+                plane.inputs.taken |= taken
+                plane.inputs.opened |= found
+                plane.changed()
+            # A thousand proxies confirm one by one: they are looked at together.
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _see_off(self) -> None:
+        """What the mesh no longer has goes when every caller knows that it is gone, or after a while."""
+        async for turn in self._transition.turns:
+            for _ in range(_FAREWELL_LOOKS):
+                if self._settled():
+                    break
+                await asyncio.sleep(_LOOK_SECONDS)
+            # Envoy confirms on its main thread; its workers hear a moment later.
+            await asyncio.sleep(_LAST_REQUESTS)
+            self._plane.see_off(turn)
+
+    def _settled(self) -> bool:
+        """Whether every connected proxy has what it should have, and every listening place is open."""
+        plane = self._plane
+        return not plane.world.starting and all(
+            status.in_sync and status.snapshot_version == plane.snapshot(status.proxy_id).value.version
+            for status in self._statuses.all()
+        )
 
     async def _show_changes(self) -> None:
         async for _ in self._plane.turns:
@@ -245,38 +318,69 @@ class _Services:
         while True:
             await asyncio.sleep(_AUTHORITY_CHECK.total_seconds())
             try:
+                put_back(self._state, authority.value)
                 authority.set(self._authority())
             except IsthmusError as failed:
                 logger.error("the certificate authority goes on as it was: %s", failed)
 
+    async def _keep_state(self, authority: Latest[Authority]) -> None:
+        """Write what a full disk did not take, and what somebody removed, as soon as it can be written."""
+        while True:
+            await asyncio.sleep(_STATE_CHECK.total_seconds())
+            self._keeping.retry()
+            with suppress(StateUnusable):
+                if put_back(self._state, authority.value):
+                    logger.error("%s: the authority was removed; all but its root key is back", self._state.path)
+
     async def _serve_grpc(self, authority: Latest[Authority]) -> Any:
         """ADS, certificates and gateways' credentials over mutual TLS; enrolment on a Unix socket of this user."""
         roster = Roster(self._plane, _now)
-        certificates = CertificateService(authority, roster, self._tokens, _now, self._options.svid_ttl)
+        certificates = CertificateService(authority, roster, self._tokens, _now, self._options.svid_ttl, self._counts)
         server = grpc.aio.server(options=[*KEEPALIVE_OPTIONS, ("grpc.so_reuseport", 0), *_SIZES])
-        ads = AdsServer(roster, roster.authorize, self._statuses, _now)
+        ads = AdsServer(roster, roster.authorize, self._statuses, steady_clock(), self._counts)
         credentials = CredentialService(self._plane, roster, _now)
         server.add_generic_rpc_handlers((ads.handler(), certificate_handlers(certificates), credentials.handler()))
         tls = ControlPlaneTls(authority, _now, max(self._options.svid_ttl, _LEAST_OWN_TTL))
-        server.add_secure_port(str(self._ads), server_credentials(tls))
+        await patiently(str(self._ads), lambda: server.add_secure_port(str(self._ads), server_credentials(tls)))
+        self._folders.ads_socket.unlink(missing_ok=True)
+        server.add_secure_port(f"unix:{self._folders.ads_socket}", server_credentials(tls))
         self._enrol_socket.unlink(missing_ok=True)
         server.add_insecure_port(f"unix:{self._enrol_socket}")
         await server.start()
+        self._folders.ads_socket.chmod(0o600)
         return server
 
-    async def _serve_http(self) -> None:
+    async def _serve_http(self, authority: Latest[Authority]) -> None:
+        metrics = PlaneMetrics(self._plane, self._statuses, self._counts, lambda: authority.value.bundle.expires)
+        self._plane.measured = metrics.rebuilt
         view = View(
             self._plane,
             self._statuses,
-            Guests(),
+            self._guests,
             self._tokens,
             self._folders,
             self._options.supervisor or os.getpid(),
             self._http,
             _now,
+            metrics.text,
+            lambda proxy_id: AdminClient(self._folders.admin_socket(proxy_id)).prometheus(),
         )
-        private, public = _unix_socket(self._folders.runtime / "api.sock"), _tcp_socket(self._http)
-        await asyncio.gather(_run_http(build_private(view), private), _run_http(build_public(view), public))
+        private = unix_socket(self._folders.runtime / "api.sock")
+
+        async def serve_public() -> None:
+            opened = await patiently(f"http://{self._http}", lambda: tcp_socket(self._http.host, self._http.port))
+            await run_http(build_public(view), opened)
+
+        async def forget_guests() -> None:
+            await asyncio.sleep(_GUESTS_SECONDS)
+            view.remove_unheld_workloads()
+
+        await asyncio.gather(
+            forget_guests(),
+            run_http(build_private(view), private),
+            serve_public(),
+            follow_convergence(self._plane, self._statuses, metrics),
+        )
 
     async def _until_orphaned(self) -> None:
         """Under a supervisor, its end is the end of our standard input; else wait until cancelled."""
@@ -292,29 +396,3 @@ class _Services:
 
 def _issuer_keys(status: JwksStatus) -> IssuerKeys:
     return IssuerKeys(status.keys.text if status.keys is not None else None, status.error)
-
-
-async def _run_http(app: Starlette, listening: socket.socket) -> None:
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    # Signals are the process's business, not this server's.
-    server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
-    try:
-        await server.serve(sockets=[listening])
-    finally:
-        listening.close()
-
-
-def _unix_socket(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listening.bind(str(path))
-    path.chmod(0o600)
-    return listening
-
-
-def _tcp_socket(address: Address) -> socket.socket:
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((address.host, address.port))
-    return listening

@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
-from isthmus.errors import Refused, SpiffeIdInvalid
+from isthmus.errors import EnvoyFailed, Refused, SpiffeIdInvalid
 from isthmus.latest import Latest
 
 
@@ -45,6 +45,9 @@ class FakePlane:
             raise SpiffeIdInvalid("a segment of a path has no slash")
         return f"token of {node}"
 
+    def programs_listen(self, proxies: list[str]) -> None:
+        self.asked.append(proxies)
+
     def proxies(self) -> list[dict[str, Any]]:
         return [{"id": "sidecar~shop~orders"}]
 
@@ -52,15 +55,31 @@ class FakePlane:
         self.asked.append(proxy)
         return self.configs.get(proxy)
 
+    def metrics(self) -> str:
+        return "pilot_xds 1.0\n"
+
+    async def proxy_metrics(self, proxy: str) -> str | None:
+        if proxy == "sidecar~shop~ended":
+            raise EnvoyFailed("Envoy's admin interface does not answer")
+        return "istio_requests_total{} 1\n" if proxy == "sidecar~shop~orders" else None
+
+    def metric_targets(self) -> list[dict[str, Any]]:
+        return [{"targets": ["127.0.0.1:1"], "labels": {}}]
+
     def diagnostics(self) -> list[dict[str, Any]]:
         return [{"code": "IST0101"}]
 
-    def add_workload(self, namespace: str, service_account: str, labels: dict[str, str]) -> str:
+    def add_workload(self, namespace: str, service_account: str, labels: dict[str, str], network: str) -> str:
         if namespace == "Shop":
             raise Refused('"Shop" is not a namespace')
-        self.asked.append((namespace, service_account, labels))
+        self.asked.append((namespace, service_account, labels, network))
         self.guests.append((namespace, "run-1"))
         return "run-1"
+
+    def hold_workload(self, namespace: str, name: str) -> None:
+        if name != "run-1":
+            raise Refused(f'there is no "{name}"')
+        self.guests.append((namespace, name))
 
     async def workload_environment(self, namespace: str, name: str) -> dict[str, str]:
         if self.held is not None:

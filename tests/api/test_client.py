@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -22,10 +22,13 @@ async def client_of(plane: FakePlane) -> AsyncIterator[ApiClient]:
 
 
 async def test_every_question() -> None:
-    async with client_of(FakePlane()) as client:
+    plane = FakePlane()
+    async with client_of(plane) as client:
         assert await client.ready() == (True, {"pid": 4711})
         assert await client.plan() == {"version": 1}
         assert await client.join_token("local") == "token of local"
+        await client.tell_listening(frozenset({"sidecar~shop~web", "sidecar~shop~orders"}))
+        assert plane.asked == [["sidecar~shop~orders", "sidecar~shop~web"]]
         assert await client.proxies() == [{"id": "sidecar~shop~orders"}]
         assert await client.config("shop/orders") == {"proxy": "sidecar~shop~orders"}
         assert await client.config("nobody") is None
@@ -63,6 +66,24 @@ async def test_a_workload_is_there_while_the_context_is_open() -> None:
         await eventually(lambda: plane.guests == [])
 
 
+async def test_a_control_plane_that_is_started_anew_gives_the_same_workload_back(tmp_path: Path) -> None:
+    before, after = FakePlane(), FakePlane()
+    client, lost = ApiClient(tmp_path / "api.sock", again_seconds=0.01), list[str]()
+    async with AsyncExitStack() as held:
+        async with serving(build_private(before)) as path:
+            (tmp_path / "api.sock").symlink_to(path)
+            await held.enter_async_context(client.workload("shop", "visitor", {}, lost=lost.append))
+        await eventually(lambda: len(lost) == 1)
+        assert "no control plane answers at" in lost[0]
+        (tmp_path / "api.sock").unlink()
+        async with serving(build_private(after)) as path:
+            (tmp_path / "api.sock").symlink_to(path)
+            await eventually(lambda: after.guests == [("shop", "run-1")])
+            assert after.asked == []
+            await held.aclose()
+            await eventually(lambda: after.guests == [])
+
+
 async def test_a_refused_workload_says_why() -> None:
     async with client_of(FakePlane()) as client:
         with pytest.raises(Unreachable, match='"Shop" is not a namespace'):
@@ -88,6 +109,8 @@ async def test_nobody_there(tmp_path: Path) -> None:
         await client.config("orders")
     with pytest.raises(Unreachable):
         await client.join_token("local")
+    with pytest.raises(Unreachable):
+        await client.tell_listening(frozenset())
     with pytest.raises(Unreachable):
         async with client.workload("shop", "visitor", {}):
             pass

@@ -24,7 +24,7 @@ async def asking(plane: FakePlane, *, public: bool = False) -> AsyncIterator[htt
 PRIVATE = ["/v1/ready", "/v1/plan", "/v1/proxies", "/v1/proxies/shop/orders/config", "/v1/diagnostics"]
 
 
-async def test_the_loopback_port_tells_health_and_readiness_alone() -> None:
+async def test_the_loopback_port_tells_health_readiness_and_metrics_alone() -> None:
     async with asking(FakePlane(in_sync=False), public=True) as http:
         assert (await http.get("/healthz")).text == "ok\n"
         late = await http.get("/readyz")
@@ -94,6 +94,7 @@ async def test_a_proxy_may_be_named_with_its_namespace() -> None:
     [
         ("GET", "/v1/plan?after=soon", b""),
         ("POST", "/v1/join-tokens", b"{"),
+        ("PUT", "/v1/programs", b'{"listening": "sidecar~shop~orders"}'),
         ("POST", "/v1/join-tokens", b"[]"),
         ("POST", "/v1/join-tokens", b"{}"),
         ("POST", "/v1/join-tokens", b'{"node": "a/b"}'),
@@ -119,7 +120,7 @@ async def test_a_workload_lives_as_long_as_its_request() -> None:
         lines = response.aiter_lines()
         assert "run-1" in await anext(lines)
         assert plane.guests == [("shop", "run-1")]
-        assert plane.asked == [("shop", "visitor", {"app": "web"})]
+        assert plane.asked == [("shop", "visitor", {"app": "web"}, "Host")]
         await anext(lines)
         await response.aclose()
         await eventually(lambda: plane.guests == [])
@@ -143,7 +144,31 @@ async def test_a_workload_is_removed_when_the_server_ends() -> None:
     await eventually(lambda: plane.guests == [])
 
 
+async def test_a_workload_that_is_there_can_be_held_again() -> None:
+    plane = FakePlane()
+    async with asking(plane) as http:
+        async with http.stream("POST", "/v1/workloads", json={**BODY, "name": "run-1"}) as response:
+            assert "run-1" in await anext(response.aiter_lines())
+            assert (plane.guests, plane.asked) == ([("shop", "run-1")], [])
+        answer = await http.post("/v1/workloads", json={**BODY, "name": "run-2"})
+        assert (answer.status_code, answer.json()) == (409, {"error": 'there is no "run-2"'})
+
+
 async def test_a_workload_may_be_refused() -> None:
     async with asking(FakePlane()) as http:
         answer = await http.post("/v1/workloads", json={**BODY, "namespace": "Shop"})
         assert (answer.status_code, answer.json()) == (409, {"error": '"Shop" is not a namespace'})
+
+
+@pytest.mark.parametrize("public", [True, False])
+async def test_metrics_are_told_on_both(public: bool) -> None:
+    plane = FakePlane()
+    async with asking(plane, public=public) as http:
+        own = await http.get("/metrics")
+        assert (own.status_code, own.text) == (200, "pilot_xds 1.0\n")
+        assert own.headers["content-type"].startswith("text/plain; version=0.0.4")
+        of_one = await http.get("/metrics/proxies/sidecar~shop~orders")
+        assert of_one.text == "istio_requests_total{} 1\n"
+        assert (await http.get("/metrics/proxies/sidecar~shop~nobody")).status_code == 404
+        assert (await http.get("/metrics/proxies/sidecar~shop~ended")).status_code == 503
+        assert (await http.get("/discovery/prometheus")).json() == plane.metric_targets()

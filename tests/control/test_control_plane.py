@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.compile import Compiled, Compiler
+from isthmus.config.node import Node
 from isthmus.control.control_plane import ControlPlane
 from isthmus.errors import PortTaken
 from isthmus.jwks.source import JwksSource
@@ -255,3 +257,22 @@ async def test_a_fault_of_ours_leaves_what_is_in_force_and_is_told() -> None:
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
+
+
+def test_what_was_edited_away_is_forgotten() -> None:
+    """Of a mesh that is changed for a week, only its last state is in memory."""
+    policy = """\
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: deny, namespace: shop}
+spec: {action: DENY, rules: [{to: [{operation: {paths: [/EDIT]}}]}]}
+"""
+    plane = plane_of(ORDERS, policy)
+    living = []
+    for edit in range(60):
+        plane.inputs.documents = documents(ORDERS, policy.replace("EDIT", str(edit)))
+        plane.rebuild()
+        if edit in (20, 59):
+            gc.collect()
+            living.append(sum(type(one) is Node for one in gc.get_objects()))
+    assert living[1] <= living[0]

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -9,14 +12,18 @@ from isthmus.control.desired import (
     credentials,
     expand,
     fixed_places,
+    isolated_places,
+    isolated_sidecars,
     jwks_sources,
     listening_places,
     make_plan,
+    wants_isolation,
     workload_environment,
 )
 from isthmus.control.offline import offline_world
 from isthmus.model.mesh import Mesh
 from isthmus.model.world import Address, PortKey
+from isthmus.proxy.place import Folders
 from isthmus.proxy.plan import PlannedCredential
 from tests.kinds.credential import pair, secret
 from tests.xds.making import compiled, entry, mesh_config, networking, security, service
@@ -185,8 +192,8 @@ def test_a_program_is_told_its_ports_its_proxy_and_its_upstreams() -> None:
     assert told["PORT"] == told["PORT_HTTP_MAIN"] == str(app.port)
     assert told["PORT_ADMIN"] == "9081"
     assert told["http_proxy"] == told["HTTP_PROXY"] == f"http://w:not-a-credential@{outbound}"
-    assert "https_proxy" not in told
-    assert "127.0.0.1" in told["no_proxy"]
+    assert told["https_proxy"] == told["HTTPS_PROXY"] == told["http_proxy"]
+    assert told["no_proxy"] == told["NO_PROXY"] == "localhost,127.0.0.1,::1"
     assert told["UPSTREAM_ORDERS_SHOP_SVC_CLUSTER_LOCAL_8080"] == "127.0.0.1:18080"
 
 
@@ -227,3 +234,49 @@ def test_another_node_runs_nothing_of_it() -> None:
 def test_the_control_planes_identity_stands_in_the_root_namespace() -> None:
     mesh = compiled(mesh_config("trustDomain: example.org\nrootNamespace: mesh")).mesh
     assert control_plane_identity(mesh).uri == "spiffe://example.org/ns/mesh/sa/isthmus"
+
+
+FOLDERS = Folders(Path("/state"), Path("/run/isthmus"))
+ISOLATING = replace(NODE, folders=FOLDERS)
+STARTED = "command: [web]\nports: [{name: http, number: 8080}, {name: proxy, number: 15001}]"
+
+
+def test_what_is_started_is_isolated_where_that_can_be() -> None:
+    mesh = compiled(local(STARTED), local("command: [web]\nnetwork: Host", "open"), entry("orders-1")).mesh
+    assert wants_isolation(mesh)
+    assert isolated_sidecars(mesh, ISOLATING) == {WEB}
+    assert isolated_sidecars(mesh, NODE) == frozenset()
+    assert not wants_isolation(compiled(entry("orders-1")).mesh)
+
+
+def test_an_isolated_workload_has_the_ports_that_it_declares_and_callers_come_by_sockets() -> None:
+    mesh = compiled(local(f"{STARTED}\n{UPSTREAMS}"), service("orders")).mesh
+    assert not [key for key in listening_places(mesh, {WEB}) if key.proxy == WEB]
+    found = {(key.purpose, key.number): address for key, address in isolated_places(mesh, {WEB}, FOLDERS).items()}
+    assert found["app", 8080] == Address("127.0.0.1", 8080)
+    assert found["inbound", 8080] == Address.unix(str(FOLDERS.inbound_socket(WEB, 8080)))
+    assert found["outbound", 0] == Address("127.0.0.1", 15002), "15001 is the program's own"
+    inner = [address.port for address in found.values() if not address.is_unix]
+    assert len(inner) == len(set(inner))
+    assert isolated_places(mesh, frozenset(), FOLDERS) == {}
+
+
+def test_the_plan_says_who_is_isolated_and_where_their_relay_leads() -> None:
+    mesh = compiled(local(STARTED), service("orders"), entry("orders-1")).mesh
+    world = offline_world(mesh)
+    assert make_plan(mesh, world, NODE, timedelta(hours=1)).relay is None
+    isolated = replace(world, isolated=frozenset({WEB}))
+    plan = make_plan(mesh, isolated, ISOLATING, timedelta(hours=1))
+    assert {proxy.id: proxy.isolated for proxy in plan.proxies} == {WEB: True, "sidecar~shop~orders-1": False}
+    assert [program.isolated for program in plan.workloads] == [True]
+    assert plan.relay == (world.address("sidecar~shop~orders-1", "inbound", 8080),)
+
+
+def test_an_isolated_program_has_no_way_past_its_sidecar() -> None:
+    around = {"traffic.sidecar.istio.io/excludeOutboundIPRanges": "192.0.2.0/24"}
+    text = local("command: [web]").replace("name: web", f"name: web, annotations: {json.dumps(around)}")
+    mesh = compiled(text).mesh
+    world = offline_world(mesh)
+    outside = workload_environment(mesh, world, mesh.workloads[0])["no_proxy"]
+    inside = workload_environment(mesh, replace(world, isolated=frozenset({WEB})), mesh.workloads[0])["no_proxy"]
+    assert outside == f"{inside},192.0.2.0/24"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ def test_its_shape_is_a_contract() -> None:
         "inbound": {"8080": "127.0.0.1:20001"},
         "outbound_proxy": "127.0.0.1:20002",
         "admin_socket": str(FOLDERS.admin_socket("sidecar~shop~orders-1")),
+        "isolated": False,
     }
 
 
@@ -51,3 +53,8 @@ def test_what_has_no_address_is_not_told_of() -> None:
     ready = document(World())
     assert ready["gateways"][0]["listeners"] == []
     assert (ready["workloads"][0]["inbound"], ready["workloads"][0]["outbound_proxy"]) == ({}, "")
+
+
+def test_who_is_in_a_network_of_its_own_is_told() -> None:
+    world = replace(offline_world(MESH), isolated=frozenset({"sidecar~shop~orders-1"}))
+    assert document(world)["workloads"][0]["isolated"] is True

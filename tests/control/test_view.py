@@ -31,8 +31,15 @@ class Running:
         self.plane: ControlPlane = plane_of(*texts)
         self.statuses, self.tokens = Statuses(), JoinTokens()
         folders = Folders(Path("/state"), Path("/run/isthmus"))
+        self.statistics = "envoy_istio_requests_total{} 1\n"
+
+        async def ask(proxy_id: str) -> str:
+            return self.statistics
+
+        http = Address("127.0.0.1", 15000)
+        pilot = "pilot_xds 1.0\n"
         self.view = View(
-            self.plane, self.statuses, Guests(), self.tokens, folders, 4711, Address("127.0.0.1", 15000), lambda: NOW
+            self.plane, self.statuses, Guests(), self.tokens, folders, 4711, http, lambda: NOW, lambda: pilot, ask
         )
 
     def acknowledge(self, proxy: str = SIDECAR, version: str | None = None, *refusals: Refusal) -> None:
@@ -69,6 +76,16 @@ def test_a_refusal_keeps_it_from_being_ready_and_is_told() -> None:
     assert "shop.yaml:7:1" in told
 
 
+async def test_metrics_of_every_proxy_that_runs_here() -> None:
+    running = Running(ORDERS)
+    (target,) = running.view.metric_targets()
+    assert target["targets"] == ["127.0.0.1:15000"]
+    assert target["labels"]["__metrics_path__"] == f"/metrics/proxies/{SIDECAR}"
+    assert await running.view.proxy_metrics(SIDECAR) == "istio_requests_total{} 1\n"
+    assert await running.view.proxy_metrics("sidecar~shop~nobody") is None
+    assert running.view.metrics() == "pilot_xds 1.0\n"
+
+
 def test_without_proxies_it_is_ready_at_once() -> None:
     assert Running().view.ready()[0]
 
@@ -86,9 +103,11 @@ async def test_a_plan_is_waited_for() -> None:
 
 
 async def test_a_plan_of_another_control_plane_is_answered_at_once() -> None:
-    """Its version may be higher than ours: a control plane that starts again counts anew."""
+    """Its version may be higher than ours: versions are of the content."""
     running = Running(ORDERS)
-    assert (await asyncio.wait_for(running.view.plan_after(99), 5))["version"] == 1
+    assert running.plane.plan.value is not None
+    ours = running.plane.plan.value.version
+    assert (await asyncio.wait_for(running.view.plan_after(ours + 1), 5))["version"] == ours
 
 
 def test_what_runs_and_how_far_it_is() -> None:
@@ -141,7 +160,7 @@ def test_a_join_token_is_for_one_node_and_one_use() -> None:
 
 async def test_a_guest_has_its_environment_once_its_sidecar_is_in_sync() -> None:
     running = Running()
-    name = running.view.add_workload("shop", "visitor", {"app": "web"})
+    name = running.view.add_workload("shop", "visitor", {"app": "web"}, "Host")
     proxy = f"sidecar~shop~{name}"
     running.plane.rebuild()
     waiting = asyncio.create_task(running.view.workload_environment("shop", name))
@@ -158,4 +177,17 @@ async def test_a_guest_has_its_environment_once_its_sidecar_is_in_sync() -> None
 
 def test_a_guest_of_no_namespace_is_refused() -> None:
     with pytest.raises(Refused):
-        Running().view.add_workload("Shop!", "default", {})
+        Running().view.add_workload("Shop!", "default", {}, "Host")
+
+
+def test_a_program_is_silent_until_the_supervisor_says_otherwise() -> None:
+    local = """\
+apiVersion: isthmus.dev/v1alpha1
+kind: LocalWorkload
+metadata: {name: web, namespace: shop}
+spec: {labels: {app: web}, command: [serve], ports: [{name: http, number: 8080}]}
+"""
+    running = Running(ORDERS, local)
+    assert running.plane.silent == {"sidecar~shop~web"}, "of orders, somebody else takes care"
+    running.view.programs_listen(["sidecar~shop~web"])
+    assert running.plane.silent == frozenset()

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 from isthmus.errors import IsthmusError, Refused, SpiffeIdInvalid, StateUnusable
 from isthmus.identity.authority import create_intermediate, create_root, private_key, signature_hash
 from isthmus.identity.spiffe_id import SpiffeId
-from isthmus.identity.store import load_or_create
+from isthmus.identity.store import load_or_create, put_back
 from isthmus.identity.template import intermediate_template
 from isthmus.state import StateDir
 
@@ -259,3 +259,15 @@ def _authority_below(root, root_key, key, *, path_length: int, own_issuer: bool 
         return builder.issuer_name(name).sign(key, signature_hash(key))
     of_root = x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key())
     return builder.issuer_name(root.subject).add_extension(of_root, False).sign(root_key, signature_hash(root_key))
+
+
+def test_a_running_authority_whose_files_were_removed_is_put_back_without_its_root_key(
+    state: StateDir, ca: Path
+) -> None:
+    authority = load_or_create(state, DOMAIN, NOW)
+    assert not put_back(state, authority)
+    shutil.rmtree(ca)
+    assert put_back(state, authority)
+    assert load_or_create(state, DOMAIN, NOW) == authority
+    assert {path.name for path in ca.iterdir()} == {"root.pem", "intermediate.pem", "intermediate.key"}
+    assert not put_back(state, authority)

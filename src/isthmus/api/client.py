@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,22 @@ from isthmus.errors import Unreachable
 
 _TIMEOUT = httpx.Timeout(10.0)
 _LONG_POLL = httpx.Timeout(10.0, read=40.0)
+_AGAIN_SECONDS = 0.2
+_TRIES = 50
+"""All together longer than a control plane takes that was killed and is started again."""
 
 
 class ApiClient:
     """Talks to the control plane that holds a state directory. Raises Unreachable when nobody answers."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, again_seconds: float = _AGAIN_SECONDS) -> None:
+        """``again_seconds``: between two tries to hold a workload again."""
         self._socket = socket
+        self._again_seconds = again_seconds
 
     def _http(self) -> httpx.AsyncClient:
-        # The path behind the link: a Unix socket's own path has to be short.
-        transport = httpx.AsyncHTTPTransport(uds=str(self._socket.resolve()))
+        # The path behind the link: a Unix socket's own path has to be short. Without TLS, no list of roots is read.
+        transport = httpx.AsyncHTTPTransport(uds=str(self._socket.resolve()), verify=False)
         return httpx.AsyncClient(transport=transport, base_url="http://control-plane", timeout=_TIMEOUT)
 
     async def _get(self, path: str, **options: Any) -> httpx.Response:
@@ -54,6 +60,14 @@ class ApiClient:
                 raise self._unreachable() from error
             return str(response.json()["token"])
 
+    async def tell_listening(self, proxies: frozenset[str]) -> None:
+        """Say whose local programs (by the ids of their sidecars) take connections."""
+        async with self._http() as http:
+            try:
+                await http.put("/v1/programs", json={"listening": sorted(proxies)})
+            except httpx.TransportError as error:
+                raise self._unreachable() from error
+
     async def proxies(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = (await self._get("/v1/proxies")).json()
         return found
@@ -68,10 +82,30 @@ class ApiClient:
 
     @asynccontextmanager
     async def workload(
-        self, namespace: str, service_account: str, labels: dict[str, str]
+        self,
+        namespace: str,
+        service_account: str,
+        labels: dict[str, str],
+        network: str = "Host",
+        lost: Callable[[str], None] = lambda why: None,
     ) -> AsyncIterator[dict[str, Any]]:
-        """A workload of the mesh for as long as the context is open: its name and the environment to run with."""
-        body = {"namespace": namespace, "service_account": service_account, "labels": labels}
+        """A workload of the mesh for as long as the context is open: its name and the environment to run with.
+
+        A control plane that is killed and started again gives the same workload back. ``lost`` hears why that has not
+        come about after fifty tries, ten seconds; it is tried on.
+        """
+        body = {"namespace": namespace, "service_account": service_account, "labels": labels, "network": network}
+        async with self._holding(body) as (first, lines):
+            staying = asyncio.create_task(self._hold_on({**body, "name": first["name"]}, lines, lost))
+            try:
+                yield first
+            finally:
+                staying.cancel()
+                with suppress(asyncio.CancelledError):
+                    await staying
+
+    @asynccontextmanager
+    async def _holding(self, body: dict[str, Any]) -> AsyncIterator[tuple[dict[str, Any], AsyncIterator[str]]]:
         async with self._http() as http:
             try:
                 async with http.stream("POST", "/v1/workloads", json=body, timeout=_LONG_POLL) as response:
@@ -82,6 +116,28 @@ class ApiClient:
                     first = json.loads(line)
                     if response.status_code != 200:
                         raise Unreachable(first["error"])
-                    yield first
+                    yield first, lines
             except httpx.TransportError as error:
                 raise self._unreachable() from error
+
+    async def _hold_on(self, body: dict[str, Any], lines: AsyncIterator[str], lost: Callable[[str], None]) -> None:
+        """Until cancelled."""
+        await _read_out(lines)
+        tries = 0
+        while True:
+            try:
+                async with self._holding(body) as (_, again):
+                    tries = 0
+                    await _read_out(again)
+            except (Unreachable, ValueError) as why:
+                tries += 1
+                if tries == _TRIES:
+                    lost(str(why))
+            await asyncio.sleep(self._again_seconds)
+
+
+async def _read_out(lines: AsyncIterator[str]) -> None:
+    """Until whoever sends them ends, however it does."""
+    with suppress(httpx.TransportError):
+        async for _ in lines:
+            pass

@@ -1,7 +1,7 @@
 """The HTTP API of a running control plane.
 
 On the Unix socket (0600, in a 0700 folder) the whole of it; on the loopback port, which any local process reaches, only
-health and readiness.
+health, readiness and metrics.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from isthmus.errors import NotEnrolled, Refused, VerificationFailed
+from isthmus.errors import EnvoyFailed, NotEnrolled, Refused, VerificationFailed
 
 _LONG_POLL_SECONDS = 20.0
+_EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class ControlPlane(Protocol):
@@ -29,16 +30,32 @@ class ControlPlane(Protocol):
 
     async def plan_after(self, version: int) -> dict[str, Any]: ...
     def join_token(self, node: str) -> str: ...
+    def programs_listen(self, proxies: list[str]) -> None:
+        """The supervisor says whose local programs (by the ids of their sidecars) take connections."""
+
     def proxies(self) -> list[dict[str, Any]]: ...
+    def metrics(self) -> str:
+        """The control plane's own, in Prometheus' text form."""
+
+    async def proxy_metrics(self, proxy: str) -> str | None:
+        """Those of one proxy; None: there is none here. Raises EnvoyFailed."""
+
+    def metric_targets(self) -> list[dict[str, Any]]:
+        """Where each proxy's metrics are, as Prometheus' ``http_sd_configs`` takes it."""
+
     def proxy_config(self, proxy: str) -> dict[str, Any] | None: ...
     def diagnostics(self) -> list[dict[str, Any]]: ...
-    def add_workload(self, namespace: str, service_account: str, labels: dict[str, str]) -> str:
+    def add_workload(self, namespace: str, service_account: str, labels: dict[str, str], network: str) -> str:
         """Add a workload for ``isthmus run``; answer its name. Raises Refused."""
+
+    def hold_workload(self, namespace: str, name: str) -> None:
+        """Hold one that is there already, once more. Raises Refused."""
 
     async def workload_environment(self, namespace: str, name: str) -> dict[str, str]:
         """Its environment, once its sidecar is in sync."""
 
-    def remove_workload(self, namespace: str, name: str) -> None: ...
+    def remove_workload(self, namespace: str, name: str) -> None:
+        """Let go of it; it ends when nobody holds it."""
 
 
 def build_private(plane: ControlPlane) -> Starlette:
@@ -50,6 +67,7 @@ def build_private(plane: ControlPlane) -> Starlette:
             Route("/v1/ready", endpoints.ready),
             Route("/v1/plan", endpoints.plan),
             Route("/v1/join-tokens", endpoints.join_token, methods=["POST"]),
+            Route("/v1/programs", endpoints.programs, methods=["PUT"]),
             Route("/v1/proxies", endpoints.proxies),
             Route("/v1/proxies/{proxy:path}/config", endpoints.config),
             Route("/v1/diagnostics", endpoints.diagnostics),
@@ -60,12 +78,18 @@ def build_private(plane: ControlPlane) -> Starlette:
 
 
 def build_public(plane: ControlPlane) -> Starlette:
-    """Health and readiness, for the loopback port."""
+    """Health, readiness and metrics, for the loopback port."""
     return Starlette(routes=_public_routes(_Endpoints(plane)))
 
 
 def _public_routes(endpoints: _Endpoints) -> list[Route]:
-    return [Route("/healthz", endpoints.healthy), Route("/readyz", endpoints.readiness)]
+    return [
+        Route("/healthz", endpoints.healthy),
+        Route("/readyz", endpoints.readiness),
+        Route("/metrics", endpoints.metrics),
+        Route("/metrics/proxies/{proxy:path}", endpoints.proxy_metrics),
+        Route("/discovery/prometheus", endpoints.metric_targets),
+    ]
 
 
 class _Malformed(Exception):
@@ -100,6 +124,21 @@ class _Endpoints:
         ready, _ = self._plane.ready()
         return PlainTextResponse("ready\n" if ready else "not in sync\n", status_code=200 if ready else 503)
 
+    async def metrics(self, request: Request) -> Response:
+        return Response(self._plane.metrics(), media_type=_EXPOSITION)
+
+    async def proxy_metrics(self, request: Request) -> Response:
+        try:
+            found = await self._plane.proxy_metrics(request.path_params["proxy"])
+        except EnvoyFailed as failed:
+            return PlainTextResponse(f"{failed}\n", status_code=503)
+        if found is None:
+            return PlainTextResponse("no such proxy\n", status_code=404)
+        return Response(found, media_type=_EXPOSITION)
+
+    async def metric_targets(self, request: Request) -> Response:
+        return JSONResponse(self._plane.metric_targets())
+
     async def ready(self, request: Request) -> Response:
         ready, document = self._plane.ready()
         return JSONResponse(document, status_code=200 if ready else 503)
@@ -124,6 +163,11 @@ class _Endpoints:
         except VerificationFailed as wrong:
             raise _Malformed(str(wrong)) from wrong
 
+    async def programs(self, request: Request) -> Response:
+        body = await _body(request, listening=list)
+        self._plane.programs_listen([str(proxy) for proxy in body["listening"]])
+        return Response(status_code=204)
+
     async def proxies(self, request: Request) -> Response:
         return JSONResponse(self._plane.proxies())
 
@@ -137,11 +181,18 @@ class _Endpoints:
         return JSONResponse(self._plane.diagnostics())
 
     async def workload(self, request: Request) -> Response:
-        """A workload that lives as long as this request: the first line says how to run in it."""
+        """A workload that lives as long as this request: the first line says how to run in it.
+
+        ``name``: one that is there already. So a command holds its own again when the control plane is started anew.
+        """
         body = await _body(request, namespace=str, service_account=str, labels=dict)
-        namespace = body["namespace"]
+        namespace, name = body["namespace"], body.get("name")
         try:
-            name = self._plane.add_workload(namespace, body["service_account"], body["labels"])
+            network = body.get("network", "Host")
+            if name is None:
+                name = self._plane.add_workload(namespace, body["service_account"], body["labels"], network)
+            else:
+                self._plane.hold_workload(namespace, str(name))
         except (Refused, NotEnrolled) as refused:
             return JSONResponse({"error": str(refused)}, status_code=409)
         return StreamingResponse(self._hold(request, namespace, name), media_type="application/jsonl")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Protocol
@@ -16,15 +16,26 @@ from typing import Any, Protocol
 from isthmus.compile import Compiled, Compiler
 from isthmus.config.documents import Broken
 from isthmus.config.resource import Document, Resource
-from isthmus.control.desired import Node, fixed_places, jwks_sources, listening_places, local_workloads, make_plan
+from isthmus.control.desired import (
+    Node,
+    fixed_places,
+    isolated_places,
+    isolated_sidecars,
+    jwks_sources,
+    listening_places,
+    local_workloads,
+    make_plan,
+    metrics_places,
+)
+from isthmus.control.transition import Transition, new_places
 from isthmus.diag import Code, Diagnostic, Place, Ref, Report, Severity, Source
 from isthmus.errors import PortTaken
 from isthmus.jwks.source import JwksSource
 from isthmus.latest import Latest
 from isthmus.model.mesh import Mesh
 from isthmus.model.world import Address, IssuerKeys, PortKey, World
-from isthmus.proxy.plan import Plan
-from isthmus.xds.cache import TargetCache
+from isthmus.proxy.plan import Plan, plan_version
+from isthmus.xds.cache import Memory
 from isthmus.xds.endpoint import sidecar_id
 from isthmus.xds.snapshot import EMPTY, Snapshot
 from isthmus.xds.translate import translate
@@ -65,6 +76,8 @@ NOT_IN_FORCE = Code(
 
 DEBOUNCE = timedelta(milliseconds=15)
 LONGEST_DEBOUNCE = timedelta(milliseconds=100)
+_LONGEST_STRETCH = timedelta(milliseconds=10)
+"""How long a turn keeps the event loop to itself."""
 
 
 class Ports(Protocol):
@@ -93,6 +106,10 @@ class Inputs:
     jwks: Mapping[JwksSource, IssuerKeys] = field(default_factory=dict)
     taken: frozenset[PortKey] = frozenset()
     """Ports that an Envoy could not open."""
+    opened: frozenset[PortKey] = frozenset()
+    """Of ``World.starting``: places that their proxy has opened now."""
+    listening: frozenset[str] = frozenset()
+    """Sidecars (by id) whose local program takes connections, as the supervisor says."""
 
 
 class ControlPlane:
@@ -105,7 +122,9 @@ class ControlPlane:
         credentials: Credentials,
         svid_ttl: timedelta,
         watch_jwks: Callable[[frozenset[JwksSource]], None],
+        transition: Transition | None = None,
     ) -> None:
+        """``transition``: somebody follows its turns and calls :meth:`see_off`; None: what is gone is gone at once."""
         self.inputs = Inputs()
         self.compiled: Latest[Compiled | None] = Latest(None)
         self.turns: Latest[int] = Latest(0)
@@ -118,8 +137,13 @@ class ControlPlane:
         self._svid_ttl = svid_ttl
         self._watch_jwks = watch_jwks
         self._compiler = Compiler()
+        self._memory = Memory()
         self._snapshots: dict[str, Latest[Snapshot]] = {}
+        self._fresh: Mapping[str, Snapshot] = {}
+        self._transition = transition
         self._wake = asyncio.Event()
+        self.measured: Callable[[float, float], None] = lambda debounce_seconds, build_seconds: None
+        """Told of every turn of :meth:`run`."""
 
     @property
     def mesh(self) -> Mesh:
@@ -131,9 +155,20 @@ class ControlPlane:
         compiled = self.compiled.value
         return (*self.inputs.loading, *(compiled.diagnostics if compiled is not None else ()))
 
+    @property
+    def silent(self) -> frozenset[str]:
+        """Sidecars whose local program, one that the plan starts, does not take connections yet."""
+        plan = self.plan.value
+        return frozenset(w.proxy for w in plan.workloads) - self.inputs.listening if plan is not None else frozenset()
+
     def changed(self) -> None:
         """Something in ``inputs`` is new."""
         self._wake.set()
+
+    @property
+    def snapshots(self) -> Mapping[str, Snapshot]:
+        """The newest snapshot of every proxy."""
+        return {proxy_id: latest.value for proxy_id, latest in self._snapshots.items()}
 
     def snapshot(self, proxy_id: str) -> Latest[Snapshot]:
         """The newest snapshot of a proxy; empty for one that the mesh does not have."""
@@ -144,18 +179,21 @@ class ControlPlane:
         loop = asyncio.get_running_loop()
         while True:
             await self._wake.wait()
+            began = loop.time()
             deadline = loop.time() + LONGEST_DEBOUNCE.total_seconds()
             while self._wake.is_set() and loop.time() < deadline:
                 self._wake.clear()
                 await asyncio.sleep(DEBOUNCE.total_seconds())
             self._wake.clear()
-            self._rebuild_or_stay()
+            debounced = loop.time()
+            await self._rebuild_or_stay()
+            self.measured(debounced - began, loop.time() - debounced)
 
-    def _rebuild_or_stay(self) -> None:
+    async def _rebuild_or_stay(self) -> None:
         """A fault of ours in one turn must not take the mesh down: what is in force stays, and the fault is told."""
         before = self.compiled.value
         try:
-            self.rebuild()
+            await self._rebuild_between_others()
         except Exception as fault:
             logger.exception("the manifests could not be put into force: this is a fault of Isthmus")
             if before is not None:
@@ -166,6 +204,25 @@ class ControlPlane:
 
     def rebuild(self, good: Mapping[Ref, Resource[Any]] | None = None) -> Compiled:
         """One turn of the loop. ``good``: the resources in force, at a start; else those of the turn before."""
+        turn = self._turn(good)
+        while True:
+            try:
+                next(turn)
+            except StopIteration as done:
+                compiled: Compiled = done.value
+                return compiled
+
+    async def _rebuild_between_others(self) -> None:
+        """One turn, which lets everybody else have theirs: proxies confirm and connect meanwhile."""
+        clock = asyncio.get_running_loop().time
+        since = clock()
+        for _ in self._turn(None):
+            if clock() - since > _LONGEST_STRETCH.total_seconds():
+                await asyncio.sleep(0)
+                since = clock()
+
+    def _turn(self, good: Mapping[Ref, Resource[Any]] | None) -> Generator[None, None, Compiled]:
+        """Pauses after each proxy. What others see changes only after the last."""
         inputs = self.inputs
         before = self.compiled.value
         if before is not None:
@@ -175,39 +232,86 @@ class ControlPlane:
             now, wanted = before.mesh.settings.trust_domain, compiled.mesh.settings.trust_domain
             compiled = _keep(before, compiled, AUTHORITY_FIXED, now=now, wanted=wanted)
         try:
-            self.world = self._learn(compiled.mesh)
+            world = self._learn(compiled.mesh)
         except PortTaken as taken:
             if before is None:
                 raise
             compiled = _keep(before, compiled, PORT_PUBLISHED_TWICE, reason=str(taken))
-            self.world = self._learn(compiled.mesh)
+            world = self._learn(compiled.mesh)
         mesh = compiled.mesh
         self._watch_jwks(jwks_sources(mesh))
-        cache = TargetCache()
+        yield
+        self._memory.begin(mesh, world)
         # All before any: a fault in one must not leave the proxies with parts of two meshes.
-        snapshots = {proxy.id: translate(mesh, self.world, proxy, cache) for proxy in mesh.proxies}
-        for proxy_id, found in snapshots.items():
-            self.snapshot(proxy_id).set(found)
-        for gone in self._snapshots.keys() - mesh.proxies_by_id.keys():
-            self._snapshots.pop(gone).set(EMPTY)
+        fresh: dict[str, Snapshot] = {}
+        for proxy in mesh.proxies:
+            fresh[proxy.id] = translate(mesh, world, proxy, self._memory)
+            yield
+        self._memory.end()
+        self.world = world
+        published = self._transition.merge(self.snapshots, fresh, world) if self._transition is not None else fresh
+        self._fresh = fresh
+        self._publish(published)
         self.compiled.set(compiled)
         self._publish_plan(mesh)
         self.turns.set(self.turns.value + 1)
         return compiled
 
+    def see_off(self, turn: int) -> None:
+        """Every caller knows by now what ``turn`` of the transition took away: let it go."""
+        if self._transition is None:
+            return
+        self._transition.see_off(turn)
+        self._publish(self._transition.apply(self._fresh))
+        self._publish_plan(self.mesh)
+
+    def _publish(self, snapshots: Mapping[str, Snapshot]) -> None:
+        for proxy_id, found in snapshots.items():
+            self.snapshot(proxy_id).set(found)
+        leaving = self._transition.gone if self._transition is not None else frozenset()
+        for gone in self._snapshots.keys() - snapshots.keys() - leaving:
+            self._snapshots.pop(gone).set(EMPTY)
+
     def _learn(self, mesh: Mesh) -> World:
-        addresses = dict(self._ports.settle(listening_places(mesh), self.inputs.taken))
+        folders = self._node.folders
+        isolated = isolated_sidecars(mesh, self._node)
+        addresses = dict(self._ports.settle(listening_places(mesh, isolated), self.inputs.taken))
         addresses.update(fixed_places(mesh))
-        self.inputs.taken = frozenset()
+        addresses.update(metrics_places(mesh, self._node))
+        if folders is not None:
+            addresses.update(isolated_places(mesh, isolated, folders))
+        starting = self._starting(addresses)
+        self.inputs.taken = self.inputs.opened = frozenset()
         credentials = self._credentials.settle([sidecar_id(workload) for workload in local_workloads(mesh)])
         jwks = {(source.issuer, source.uri): keys for source, keys in self.inputs.jwks.items()}
-        return World(addresses, jwks, credentials, self._svid_ttl)
+        sockets = str(folders.runtime) if folders is not None else ""
+        return World(addresses, jwks, credentials, self._svid_ttl, isolated, sockets, starting)
+
+    def _starting(self, addresses: Mapping[PortKey, Address]) -> frozenset[PortKey]:
+        """At a start what runs counts as open: who restarts the control plane takes nobody's endpoints away."""
+        if self._transition is None:
+            return frozenset()
+        if self.compiled.value is None:
+            return frozenset(key for key in new_places(addresses, World()) if not self._transition.runs(key.proxy))
+        known = (self.world.starting - self.inputs.opened) & addresses.keys()
+        return known | new_places(addresses, self.world)
 
     def _publish_plan(self, mesh: Mesh) -> None:
         known = self.plan.value
         plan = make_plan(mesh, self.world, self._node, self._svid_ttl, known.version if known is not None else 0)
+        if known is not None and self._transition is not None:
+            plan = _with_leaving(plan, known, self._transition.gone)
         if known is None or plan != known:
-            self.plan.set(replace(plan, version=plan.version + 1))
+            self.plan.set(replace(plan, version=plan_version(plan)))
+
+
+def _with_leaving(plan: Plan, before: Plan, leaving: frozenset[str]) -> Plan:
+    """With those proxies, and their programs, that run on until nobody sends to them any more."""
+    return replace(
+        plan,
+        proxies=(*plan.proxies, *(proxy for proxy in before.proxies if proxy.id in leaving)),
+        workloads=(*plan.workloads, *(workload for workload in before.workloads if workload.proxy in leaving)),
+    )
 
 
 def _authority_of(mesh: Mesh) -> tuple[str, str]:

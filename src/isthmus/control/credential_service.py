@@ -1,4 +1,4 @@
-"""Gateways' certificates from Secrets, for the agent of the machine that needs them: FetchSecrets over mutual TLS.
+"""Certificates from Secrets, for the agent of the machine that needs them: FetchSecrets over mutual TLS.
 
 A user's key travels on this channel alone: never in ADS, a log or a plan.
 """
@@ -20,7 +20,7 @@ from isthmus.envoy_api.packages import core_v3, discovery_v3, tls_v3
 from isthmus.errors import SvidInvalid
 from isthmus.identity.validate import peer_identity
 from isthmus.kinds.secret import secret_bytes
-from isthmus.kinds.shape.server_tls import CA_KEYS, CERTIFICATE_KEYS
+from isthmus.model.credential import CA_KEYS, CERTIFICATE_KEYS
 
 SERVICE = "envoy.service.secret.v3.SecretDiscoveryService"
 _SECRET = "credential:"  # noqa: S105 (a prefix of names)

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
+from pathlib import Path
 
+from isthmus.control.client_credentials import client_credentials
 from isthmus.jwks.source import JwksSource
 from isthmus.model.gateway import ServerTlsMode
 from isthmus.model.identity import CONTROL_PLANE_SERVICE_ACCOUNT, Identity
 from isthmus.model.mesh import Mesh
 from isthmus.model.proxy import Proxy, Role
-from isthmus.model.workload import Placement, Workload
+from isthmus.model.workload import Network, Placement, Workload
 from isthmus.model.world import Address, PortKey, World
+from isthmus.proxy.place import Folders
 from isthmus.proxy.plan import Plan, PlannedCredential, PlannedProxy, PlannedWorkload
 from isthmus.xds.endpoint import sidecar_id
+from isthmus.xds.isolated import outside
 from isthmus.xds.secret import ca_credential_name, credential_name
 
 LOOPBACK = "127.0.0.1"
+OUTBOUND_PORT = 15001
+"""Istio's port of what a program calls through; of networks of their own, each has it."""
 _DEVELOPMENT = "development"
 
 
-def listening_places(mesh: Mesh) -> dict[PortKey, str]:
-    """Every place that somebody of ours must listen on, with its interface. Fixed places are :func:`fixed_places`."""
+def listening_places(mesh: Mesh, isolated: Set[str] = frozenset()) -> dict[PortKey, str]:
+    """Every place of this machine that somebody of ours must listen on, with its interface.
+
+    Fixed places are :func:`fixed_places`, those of ``isolated`` sidecars (ids) :func:`isolated_places`.
+    """
     places: dict[PortKey, str] = {}
     for proxy in mesh.proxies:
         if proxy.role is Role.GATEWAY:
@@ -32,6 +42,8 @@ def listening_places(mesh: Mesh) -> dict[PortKey, str]:
                     places.setdefault(PortKey(proxy.id, "gateway", server.port), server.bind or LOOPBACK)
     for workload in local_workloads(mesh):
         proxy_id = sidecar_id(workload)
+        if proxy_id in isolated:
+            continue
         places[PortKey(proxy_id, "outbound", 0)] = LOOPBACK
         for port in mesh.inbound_ports(workload):
             places[PortKey(proxy_id, "inbound", port.number)] = LOOPBACK
@@ -55,6 +67,48 @@ def fixed_places(mesh: Mesh) -> dict[PortKey, Address]:
     return fixed
 
 
+def isolated_sidecars(mesh: Mesh, node: Node) -> frozenset[str]:
+    """Ids of the sidecars that ``node`` runs in networks of their own."""
+    if node.folders is None:
+        return frozenset()
+    return frozenset(sidecar_id(workload) for workload in _wanting_isolation(mesh))
+
+
+def wants_isolation(mesh: Mesh) -> bool:
+    """Whether any workload is to have a network of its own, where that can be."""
+    return any(_wanting_isolation(mesh))
+
+
+def _wanting_isolation(mesh: Mesh) -> Iterator[Workload]:
+    return (workload for workload in local_workloads(mesh) if workload.network is Network.ISOLATED)
+
+
+def isolated_places(mesh: Mesh, isolated: Set[str], folders: Folders) -> dict[PortKey, Address]:
+    """What ``isolated`` sidecars and their programs listen on: nobody else's ports, so a program has those it declares.
+
+    Callers come by Unix sockets.
+    """
+    places: dict[PortKey, Address] = {}
+    for workload in local_workloads(mesh):
+        proxy_id = sidecar_id(workload)
+        if proxy_id not in isolated:
+            continue
+        ports = mesh.inbound_ports(workload)
+        for port in ports:
+            socket = folders.inbound_socket(proxy_id, port.number)
+            places[PortKey(proxy_id, "inbound", port.number)] = Address.unix(str(socket))
+            places[PortKey(proxy_id, "app", port.number)] = Address(LOOPBACK, port.number)
+        fixed = {int(upstream.bind.rpartition(":")[2]) for upstream in workload.upstreams}
+        taken = fixed | {port.number if port.app_port is None else port.app_port for port in ports}
+        free = (number for number in count(OUTBOUND_PORT) if number not in taken)
+        places[PortKey(proxy_id, "outbound", 0)] = Address(LOOPBACK, next(free))
+        for index, upstream in enumerate(workload.upstreams):
+            host, _, number = upstream.bind.rpartition(":")
+            if number == "0":
+                places[PortKey(proxy_id, "upstream", index)] = Address(host, next(free))
+    return places
+
+
 def local_workloads(mesh: Mesh) -> Iterator[Workload]:
     return (workload for workload in mesh.workloads if workload.placement is Placement.LOCAL)
 
@@ -70,6 +124,15 @@ def jwks_sources(mesh: Mesh) -> frozenset[JwksSource]:
     return frozenset(JwksSource(issuer, uri, timeout) for (issuer, uri), timeout in timeouts.items())
 
 
+def metrics_places(mesh: Mesh, node: Node) -> dict[PortKey, Address]:
+    """Where the proxies' exporters of metrics are met; see ``xds/metrics_export.py``."""
+    runtime = Path(node.enrol_socket).parent
+    folders = Folders(runtime, runtime)
+    return {
+        PortKey(proxy.id, "metrics", 0): Address.unix(str(folders.metrics_socket(proxy.id))) for proxy in mesh.proxies
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """The machine that a plan is for, and how it reaches the control plane."""
@@ -79,6 +142,8 @@ class Node:
     enrol_socket: str
     python: str
     """The Python that runs Isthmus: ``$(PYTHON)`` in a LocalWorkload's command."""
+    folders: Folders | None = None
+    """Where the sockets of isolated workloads are; None: no workload can have a network of its own here."""
 
 
 def control_plane_identity(mesh: Mesh) -> Identity:
@@ -98,7 +163,13 @@ def make_plan(mesh: Mesh, world: World, node: Node, svid_ttl: timedelta, version
         svid_ttl_seconds=int(svid_ttl.total_seconds()),
         proxies=tuple(
             PlannedProxy(
-                proxy.id, proxy.role, proxy.name, proxy.namespace, proxy.identity.uri, tuple(credentials(mesh, proxy))
+                proxy.id,
+                proxy.role,
+                proxy.name,
+                proxy.namespace,
+                proxy.identity.uri,
+                tuple(credentials(mesh, proxy)),
+                proxy.id in world.isolated,
             )
             for proxy in mesh.proxies
             if proxy.node == node.name
@@ -106,13 +177,20 @@ def make_plan(mesh: Mesh, world: World, node: Node, svid_ttl: timedelta, version
         workloads=tuple(
             _planned_workload(mesh, world, workload, node) for workload in local_workloads(mesh) if workload.command
         ),
+        relay=tuple(sorted(outside(mesh, world), key=str)) if world.isolated else None,
     )
 
 
 def credentials(mesh: Mesh, proxy: Proxy) -> Iterator[PlannedCredential]:
+    """What a gateway's servers name, and what a client needs. A server's without a Secret is for development."""
+    planned = {one.name: one for one in client_credentials(mesh, proxy)}
+    if proxy.role is Role.GATEWAY:
+        planned |= {one.name: one for one in _server_credentials(mesh, proxy)}
+    yield from planned.values()
+
+
+def _server_credentials(mesh: Mesh, proxy: Proxy) -> Iterator[PlannedCredential]:
     """The certificates that a gateway proxy's servers name. One that no Secret gives gets a development certificate."""
-    if proxy.role is not Role.GATEWAY:
-        return
     found: dict[str, PlannedCredential] = {}
     names: dict[str, set[str]] = {}
     for gateway in mesh.gateways_of(proxy):
@@ -163,6 +241,7 @@ def _planned_workload(mesh: Mesh, world: World, workload: Workload, node: Node) 
         env=env,
         working_directory=command.working_directory,
         listens=tuple(_listens(mesh, world, workload)),
+        isolated=sidecar_id(workload) in world.isolated,
     )
 
 
@@ -190,9 +269,12 @@ def workload_environment(mesh: Mesh, world: World, workload: Workload) -> dict[s
     credential = world.outbound_credentials.get(proxy_id)
     if outbound is not None and credential is not None:
         url = f"http://w:{credential}@{outbound}"
-        # Only plain HTTP goes by proxy: what is encrypted by the program itself cannot be read on the way.
         env["http_proxy"] = env["HTTP_PROXY"] = url
-        env["no_proxy"] = env["NO_PROXY"] = "localhost,127.0.0.1,::1"
+        # By CONNECT, unread, but logged, and refused where only registered hosts may be called.
+        env["https_proxy"] = env["HTTPS_PROXY"] = url
+        # In a network of its own there is no way but the proxy.
+        past = () if world.is_isolated(proxy_id) else workload.no_proxy
+        env["no_proxy"] = env["NO_PROXY"] = ",".join(("localhost,127.0.0.1,::1", *past))
     for index, upstream in enumerate(workload.upstreams):
         address = world.address(proxy_id, "upstream", index)
         if address is not None:

@@ -7,29 +7,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from isthmus.config.node import Node
 from isthmus.config.resource import Document
 from isthmus.diag import Ref, Source
-from isthmus.state import StateDir
 
 _FILE = "manifests/last-good.json"
+
+
+class PrivateFiles(Protocol):
+    """The state directory, as far as this needs it."""
+
+    def read(self, name: str) -> bytes | None: ...
+    def write_private(self, name: str, data: bytes) -> None: ...
 
 
 class LastGood:
     """Saves and loads. A file that cannot be understood counts as none."""
 
-    def __init__(self, state: StateDir) -> None:
+    def __init__(self, state: PrivateFiles) -> None:
         self._state = state
-        self._saved: tuple[str, ...] = ()
+        self._saved: dict[str, str] = {}
+        """The text of each document, by what tells it apart: those that stay are not written out again."""
 
     def save(self, documents: Iterable[Document]) -> None:
         kept = [document for document in documents if document.ref.kind != "Secret"]
-        digests = tuple(f"{document.source}{document.digest}" for document in kept)
-        if digests != self._saved:
-            self._state.write_private(_FILE, json.dumps([_to_json(document) for document in kept]).encode())
-            self._saved = digests
+        keys = [f"{document.ref} {document.source} {document.digest}" for document in kept]
+        if keys != list(self._saved):
+            texts = {
+                key: self._saved.get(key) or json.dumps(_to_json(document))
+                for key, document in zip(keys, kept, strict=True)
+            }
+            self._state.write_private(_FILE, f"[{','.join(texts.values())}]".encode())
+            self._saved = texts
 
     def load(self) -> tuple[Document, ...]:
         raw = self._state.read(_FILE)

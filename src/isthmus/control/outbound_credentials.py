@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import Iterable, Mapping
 
-from isthmus.state import StateDir
+from isthmus.control.last_good import PrivateFiles
 
 _FILE = "outbound.json"
 _BYTES = 24
@@ -15,7 +15,7 @@ _BYTES = 24
 class OutboundCredentials:
     """One credential per sidecar."""
 
-    def __init__(self, state: StateDir) -> None:
+    def __init__(self, state: PrivateFiles) -> None:
         self._state = state
         self._known: dict[str, str] | None = None
 

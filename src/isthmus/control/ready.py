@@ -62,6 +62,7 @@ def _workloads(mesh: Mesh, world: World, folders: Folders) -> list[dict[str, Any
                 "inbound": inbound,
                 "outbound_proxy": str(world.address(proxy.id, "outbound", 0) or ""),
                 "admin_socket": str(folders.admin_socket(proxy.id)),
+                "isolated": proxy.id in world.isolated,
             }
         )
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from isthmus.control.control_plane import ControlPlane
 from isthmus.control.desired import workload_environment
 from isthmus.control.guests import Guests
 from isthmus.control.ready import ready_document
+from isthmus.control.scrape import exposition
 from isthmus.envoy_api import to_json
 from isthmus.identity.enrolment import JoinTokens
 from isthmus.model.proxy import Proxy, Role
@@ -37,7 +38,12 @@ class View:
         pid: int,
         http: Address,
         clock: Callable[[], datetime],
+        metrics: Callable[[], str],
+        statistics: Callable[[str], Awaitable[str]],
     ) -> None:
+        """``metrics``: the control plane's own. ``statistics``: those of an Envoy, by its id; raises EnvoyFailed."""
+        self._metrics = metrics
+        self._statistics = statistics
         self._plane = plane
         self._statuses = statuses
         self._guests = guests
@@ -49,7 +55,7 @@ class View:
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         late = [proxy.id for proxy in self._plane.mesh.proxies if not self._in_sync(proxy)]
-        if late or self._plane.compiled.value is None:
+        if late or self._plane.world.starting or self._plane.compiled.value is None:
             return False, {"not_in_sync": late, "refusals": [str(refusal) for refusal in self._refusals()]}
         api, http = f"unix://{self._folders.state / 'api.sock'}", f"http://{self._http}"
         return True, ready_document(self._plane.mesh, self._plane.world, self._folders, self._pid, api, http)
@@ -62,6 +68,9 @@ class View:
 
     def join_token(self, node: str) -> str:
         return self._tokens.issue(node, self._clock())
+
+    def programs_listen(self, proxies: list[str]) -> None:
+        self._plane.inputs.listening = frozenset(proxies)
 
     def proxies(self) -> list[dict[str, Any]]:
         return [self._proxy(proxy) for proxy in self._plane.mesh.proxies]
@@ -94,13 +103,50 @@ class View:
         cleaned: dict[str, Any] = json.loads(json.dumps(shown).replace(basic_authorization(credential), "[redacted]"))
         return cleaned
 
+    def metrics(self) -> str:
+        return self._metrics()
+
+    async def proxy_metrics(self, proxy: str) -> str | None:
+        mesh = self._plane.mesh
+        found = mesh.find_proxy(proxy)
+        if found is None or not self._here(found):
+            return None
+        return exposition(await self._statistics(found.id), mesh, found)
+
+    def metric_targets(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "targets": [str(self._http)],
+                "labels": {
+                    "__metrics_path__": f"/metrics/proxies/{proxy.id}",
+                    "instance": proxy.id,
+                    "namespace": proxy.namespace,
+                    "proxy": proxy.name,
+                },
+            }
+            for proxy in self._plane.mesh.proxies
+            if self._here(proxy)
+        ]
+
+    def _here(self, proxy: Proxy) -> bool:
+        """Whether its Envoy runs on this machine."""
+        plan = self._plane.plan.value
+        return plan is not None and any(planned.id == proxy.id for planned in plan.proxies)
+
     def diagnostics(self) -> list[dict[str, Any]]:
         return [found.as_json() for found in self._plane.diagnostics]
 
-    def add_workload(self, namespace: str, service_account: str, labels: dict[str, str]) -> str:
-        name = self._guests.add(namespace, service_account, labels)
+    def add_workload(self, namespace: str, service_account: str, labels: dict[str, str], network: str) -> str:
+        name = self._guests.add(namespace, service_account, labels, network)
         self._guests_changed()
         return name
+
+    def hold_workload(self, namespace: str, name: str) -> None:
+        self._guests.hold(namespace, name)
+
+    def remove_unheld_workloads(self) -> None:
+        self._guests.remove_unheld()
+        self._guests_changed()
 
     async def workload_environment(self, namespace: str, name: str) -> dict[str, str]:
         await self._until_in_sync(f"{Role.SIDECAR.value}~{namespace}~{name}")

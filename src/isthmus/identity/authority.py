@@ -71,6 +71,11 @@ class Bundle:
     trust_domain: str
     roots: tuple[str, ...]
 
+    @property
+    def expires(self) -> datetime:
+        """When the first of the roots ends."""
+        return min(x509.load_pem_x509_certificate(root.encode()).not_valid_after_utc for root in self.roots)
+
 
 @dataclass(frozen=True, slots=True)
 class Authority:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,6 +23,9 @@ from isthmus.latest import Latest
 Clock = Callable[[], datetime]
 
 _DETAILS_MAX = 500
+_FAILURES = dict.fromkeys(
+    (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED), "citadel_server_authentication_failure_count"
+)
 
 
 class Assignments(Protocol):
@@ -52,16 +56,23 @@ class CertificateService:
     clock: Clock
     ttl: timedelta = DEFAULT_TTL
     """For requests that state no validity."""
+    counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
     async def create_certificate(self, request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
         """The gRPC method: an encoded IstioCertificateRequest in, an encoded IstioCertificateResponse out."""
+        self.counts["citadel_server_csr_count",] += 1
         try:
             pem = next(iter(context.auth_context().get("x509_pem_cert", ())), None)
             if pem is None:
-                return self.enrol(request, _bearer_token(context.invocation_metadata() or ()))
-            return self.answer(request, pem)
+                answer = self.enrol(request, _bearer_token(context.invocation_metadata() or ()))
+            else:
+                answer = self.answer(request, pem)
         except IsthmusError as error:
             code, details = status_of(error)
+            self.counts[_FAILURES.get(code, "citadel_server_csr_sign_err_count"),] += 1
+        else:
+            self.counts["citadel_server_success_cert_issuance_count",] += 1
+            return answer
         await context.abort(code, details)
         raise AssertionError("abort returned")
 

@@ -68,6 +68,21 @@ def load_or_create(
     return Authority(trust_domain, root.certificate, signer.chain, signer.key, root_namespace)
 
 
+def put_back(state: StateDir, authority: Authority) -> bool:
+    """Write a running authority's files again, if somebody removed them all; say whether so.
+
+    The root key is not held in memory, so it is not among them: keep a copy of it elsewhere. Raises StateUnusable.
+    """
+    if any(state.read(name) is not None for name in (ROOT, ROOT_KEY, INTERMEDIATE, INTERMEDIATE_KEY)):
+        return False
+    chain = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in authority.chain)
+    # The root last: until it is there the folder says of itself that something is missing.
+    state.write_private(INTERMEDIATE_KEY, private_key(authority.signing_key).pem)
+    state.write_private(INTERMEDIATE, chain)
+    state.write_private(ROOT, authority.root.public_bytes(Encoding.PEM))
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class _Root:
     certificate: x509.Certificate
@@ -105,7 +120,9 @@ def _renew(state: StateDir, root: x509.Certificate, root_key: SigningKey, trust_
 def _finish_renewal(state: StateDir) -> None:
     """Put the next intermediate and its key in place: also where a crash left off between the two."""
     if state.read(_NEXT) is None:
-        state.remove(_NEXT_KEY)
+        # Nothing is written where nothing is to do: a start must not fail on a disk that may only be read.
+        if state.read(_NEXT_KEY) is not None:
+            state.remove(_NEXT_KEY)
         return
     if state.read(_NEXT_KEY) is not None:
         state.move(_NEXT_KEY, INTERMEDIATE_KEY)

@@ -46,7 +46,13 @@ def read_csr(data: bytes) -> Csr:
         public_key = _strong(request.public_key())
         signed = request.is_signature_valid
         uris = _uri_names(request.extensions)
-    except (ValueError, UnsupportedAlgorithm, InvalidSignature, x509.DuplicateExtension) as error:
+    except (
+        ValueError,
+        UnsupportedAlgorithm,
+        InvalidSignature,
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+    ) as error:
         raise CsrRejected(f"not a readable certificate request: {error}") from error
     if not signed:
         raise CsrRejected("the certificate request is not signed by its own key")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -68,7 +69,9 @@ class JwksService:
         clock: Callable[[], datetime] = _now,
         pace: Pace | None = None,
         jitter: Callable[[], float] = random.random,
+        counts: Counter[tuple[str, ...]] | None = None,
     ) -> None:
+        self._counts: Counter[tuple[str, ...]] = counts if counts is not None else Counter()
         self._fetcher = fetcher
         self._store = store
         self._fixed = {issuer: JwksStatus(keys, None) for issuer, keys in (fixed or {}).items()}
@@ -77,6 +80,7 @@ class JwksService:
         self._jitter = jitter
         self._sources: frozenset[JwksSource] = frozenset()
         self._watched: dict[JwksSource, _Watched] = {}
+        self._unkept = False
         self._wanted: Latest[frozenset[_Watched]] = Latest(frozenset())
         self.status: Latest[Mapping[JwksSource, JwksStatus]] = Latest({})
 
@@ -133,8 +137,10 @@ class JwksService:
             try:
                 keys = await self._fetcher.fetch(watched.source)
             except JwksUnavailable as fault:
+                self._counts["pilot_jwks_resolver_network_fetch_fail_total",] += 1
                 self._failed(watched, str(fault))
             else:
+                self._counts["pilot_jwks_resolver_network_fetch_success_total",] += 1
                 await self._succeeded(watched, keys)
 
     async def _sleep_until_due(self, watched: _Watched) -> None:
@@ -158,7 +164,11 @@ class JwksService:
             # Off the loop: a write that waits for the disk must hold up no proxy's stream.
             await asyncio.to_thread(self._store.save, watched.source, keys, now)
         except StateUnusable as fault:
-            log.error("keys of %s are in force but not kept for the next start: %s", watched.source.issuer, fault)
+            if not self._unkept:
+                log.error("keys of %s are in force but not kept for the next start: %s", watched.source.issuer, fault)
+            self._unkept = True
+        else:
+            self._unkept = False
 
     def _failed(self, watched: _Watched, error: str) -> None:
         before = watched.schedule
