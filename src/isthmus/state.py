@@ -30,6 +30,14 @@ _MAY_COME_BEFORE_US = frozenset({"ca"})
 """What a user may have put into the directory before the first start: a certificate authority of their own."""
 
 
+def is_state(folder: str | os.PathLike[str]) -> bool:
+    """Whether ``folder`` is a state directory, by the mark that :meth:`StateDir.open` leaves there."""
+    try:
+        return (Path(folder) / ".gitignore").read_bytes() == _MARK
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class StateDir:
     """The state directory at ``path`` (absolute). Making the value touches nothing: :meth:`open` does.
@@ -138,7 +146,7 @@ class StateDir:
                     if _is_still(path, descriptor):
                         os.truncate(descriptor, 0)
                         os.pwrite(descriptor, f"{os.getpid()} {purpose}\n".encode(), 0)
-                        return Lock(path, descriptor)
+                        return Lock(path, purpose, descriptor)
                 except BlockingIOError:
                     holder = _holder(descriptor)
                     os.close(descriptor)
@@ -170,6 +178,11 @@ class StateDir:
             held.release()
             raise
         return held
+
+    def sweep(self) -> None:
+        """Remove what a holder that was killed left: its links, runtime folder and lock. Raises StateHeld if one is."""
+        with self.lock("sweep"), _failing_as_unusable(self.path):
+            self._clear_links()
 
     @property
     def runtime(self) -> Path:
@@ -206,7 +219,19 @@ class Lock:
     """The held lock of a state directory; a context manager that releases it."""
 
     path: Path
+    purpose: str
     _descriptor: int | None
+
+    @property
+    def still_there(self) -> bool:
+        """Whether the file that is locked still has its name."""
+        return self._descriptor is not None and _is_still(self.path, self._descriptor)
+
+    def take_over(self, newer: Lock) -> None:
+        """Hold ``newer``, for a file that somebody removed."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor, newer._descriptor = newer._descriptor, None
 
     def release(self) -> None:
         """Let the state go. Once is enough; a second time does nothing."""
@@ -231,6 +256,26 @@ class Held:
     state: StateDir
     runtime: Path
     lock: Lock
+
+    def restore(self) -> bool:
+        """Make again what somebody removed while we hold it: the directory, its links, the lock; say whether so.
+
+        What was in the files is gone. Raises StateUnusable; StateHeld if another process took what was free.
+        """
+        if self.lock.still_there and (self.state.path / "run").is_symlink():
+            return False
+        with _failing_as_unusable(self.state.path):
+            self.state.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.state.path.chmod(0o700)
+        self.state.write_private(".gitignore", _MARK)
+        if not self.lock.still_there:
+            self.lock.take_over(self.state.lock(self.lock.purpose))
+        with _failing_as_unusable(self.state.path):
+            for name, target in (("run", self.runtime), ("api.sock", self.runtime / "api.sock")):
+                link = self.state.path / name
+                if not link.is_symlink():
+                    link.symlink_to(target)
+        return True
 
     def release(self) -> None:
         """Remove the runtime folder with all that is in it, and let the state go."""

@@ -23,6 +23,7 @@ from isthmus.proxy.credential import (
     request_for_hosts,
     request_for_identity,
     roots_secret,
+    time_left,
 )
 from isthmus.state import StateDir
 
@@ -102,3 +103,19 @@ def test_no_repr_shows_a_key(authority: Authority) -> None:
     held = issued(authority)
     shown = repr((held, request_for_identity(ID.uri), certificate_secret("default", held)))
     assert "PRIVATE" not in shown
+
+
+def test_a_clock_that_is_set_does_not_outlast_a_certificate(authority: Authority) -> None:
+    held, hour = issued(authority), timedelta(hours=1)
+    due = NOW + hour / 2
+    minute = timedelta(minutes=1)
+
+    def left(now: datetime, passed: timedelta) -> timedelta:
+        return time_left(held, NOW, due, now, passed)
+
+    assert left(NOW + 10 * minute, 10 * minute) == 20 * minute, "nobody touched the clock"
+    assert left(NOW - minute / 2, 10 * minute) == 20 * minute, "set back: what really passed counts"
+    assert left(NOW + 40 * minute, 10 * minute) <= timedelta(), (
+        "set forward, or asleep: the certificate's end is nearer"
+    )
+    assert left(NOW - 24 * hour, 10 * minute) <= timedelta(), "set to before its beginning: nobody takes it"

@@ -7,7 +7,7 @@ import pytest
 
 from isthmus.model.proxy import Role
 from isthmus.model.world import Address
-from isthmus.proxy.plan import Plan, PlannedCredential, PlannedProxy, PlannedWorkload, from_json, to_json
+from isthmus.proxy.plan import Plan, PlannedCredential, PlannedProxy, PlannedWorkload, from_json, plan_version, to_json
 
 PLAN = Plan(
     version=7,
@@ -39,8 +39,10 @@ PLAN = Plan(
             {"http_proxy": "http://w:s3cret@h"},
             ".",
             (Address("127.0.0.1", 9080),),
+            isolated=True,
         ),
     ),
+    relay=(Address("192.0.2.1", 443), Address("db.example.com", 5432)),
 )
 
 
@@ -62,3 +64,8 @@ def test_anything_else_is_refused_without_showing_it(broken: str) -> None:
     with pytest.raises(ValueError) as refused:
         from_json(broken)
     assert "s3cret" not in str(refused.value)
+
+
+def test_a_version_is_of_the_content() -> None:
+    assert plan_version(PLAN) == plan_version(replace(PLAN, version=8)) >= 0
+    assert plan_version(PLAN) != plan_version(replace(PLAN, node="other"))

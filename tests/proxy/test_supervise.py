@@ -197,3 +197,59 @@ async def test_a_control_plane_that_ends_before_its_first_plan_ends_all(tmp_path
     )
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, cwd=tmp_path)
     assert await asyncio.wait_for(process.wait(), 10) == 1
+
+
+_ALONE = """\
+import asyncio, sys
+from pathlib import Path
+from isthmus.errors import Unreachable
+from isthmus.proxy.crew import CrewSettings
+from isthmus.proxy.place import Folders
+from isthmus.proxy.supervise import CONTROL_PLANE, Supervisor, SupervisorSettings
+
+async def never(*_):
+    await asyncio.sleep(60)
+
+async def while_it_lives(_):
+    try:
+        while supervisor.pids.get(CONTROL_PLANE) or not asked:
+            asked.append(1)
+            if len(asked) == 20:
+                supervisor.stop()
+            await asyncio.sleep(0.02)
+    except asyncio.CancelledError:
+        print("cancelled", flush=True)
+        raise
+    raise Unreachable("gone")
+
+asked = []
+settings = SupervisorSettings(CrewSettings(Folders(Path("."), Path("."))), (sys.executable, "-c", CODE), ("true",))
+supervisor = Supervisor(settings, ASKING, never, lambda who, what: print(who, what, flush=True))
+
+async def main():
+    return await supervisor.run()
+
+sys.exit(asyncio.run(main()))
+"""
+
+
+async def alone(tmp_path: Path, code: str, asking: str) -> tuple[int, str]:
+    """A supervisor with a control plane that does ``code``: its exit code and what it said."""
+    script = _ALONE.replace("CODE", repr(code)).replace("ASKING", asking)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), 30)
+    return process.returncode or 0, said.decode()
+
+
+async def test_a_control_plane_that_is_killed_before_its_first_plan_is_tried_a_few_times(tmp_path: Path) -> None:
+    code, said = await alone(tmp_path, "import os; os.kill(os.getpid(), 9)", "never")
+    assert code == 70
+    assert said.count("was ended by SIGKILL") == 2, "the third time ends all"
+
+
+async def test_the_request_for_the_next_plan_ends_with_the_control_plane_and_is_not_cut_off(tmp_path: Path) -> None:
+    code, said = await alone(tmp_path, "import sys; sys.stdin.read()", "while_it_lives")
+    assert code == 0
+    assert "cancelled" not in said

@@ -11,7 +11,6 @@ import asyncio
 import json
 import logging
 import os
-import random
 import signal
 import sys
 from collections.abc import Iterable
@@ -20,13 +19,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from isthmus.errors import IsthmusError, NotEnrolled, SvidInvalid
+from isthmus.errors import IsthmusError, NotEnrolled, StateHeld, StateUnusable, SvidInvalid
 from isthmus.identity.spiffe_id import SpiffeId
+from isthmus.keeping import Keeping
 from isthmus.latest import Latest
 from isthmus.model.world import Address
 from isthmus.proxy.child import group_lives, signal_group
-from isthmus.proxy.credential import Certificate, certificate, lasting, renewal, request_for_identity
-from isthmus.proxy.holder import Holder, now, persist, sleep_until
+from isthmus.proxy.credential import Certificate, certificate, lasting, request_for_identity
+from isthmus.proxy.holder import Holder, now, persist, until_renewal
 from isthmus.proxy.issuer import Issuer, enrolment_issuer, node_issuer
 from isthmus.proxy.place import Folders
 from isthmus.proxy.plan import Plan, from_json
@@ -37,11 +37,11 @@ EXIT_NOT_ENROLLED = 3
 _NODE_TTL = timedelta(hours=24)
 """Long against ``--svid-ttl``: a control plane that is away must not cost a node its enrolment."""
 _LEAST_LEFT = timedelta(seconds=5)
+_STATE_CHECK = timedelta(seconds=1)
 _ORPHANS_LOOKS = 60
 """One every 50 ms."""
 _LONGEST_LINE = 64 << 20
 _log = logging.getLogger(__name__)
-_chance = random.SystemRandom()
 T = TypeVar("T")
 
 
@@ -78,7 +78,7 @@ class Agent:
 
     def __init__(self, folders: Folders) -> None:
         self._folders = folders
-        self._state = StateDir.at(folders.state)
+        self._keeping = Keeping(StateDir.at(folders.state), _log.warning)
         self._token: str | None = None
         self._plan = Latest[Plan | None](None)
         self._node = Latest[Certificate | None](None)
@@ -93,7 +93,8 @@ class Agent:
         supervisor_gone = False
         try:
             async with asyncio.TaskGroup() as tasks:
-                working = [tasks.create_task(self._hold_node()), tasks.create_task(self._follow_plans(tasks))]
+                parts = (self._hold_node(), self._follow_plans(tasks), self._keep_state())
+                working = [tasks.create_task(part) for part in parts]
                 await self._listen(lines)
                 supervisor_gone = True
                 for task in working:
@@ -108,6 +109,10 @@ class Agent:
                 await end_orphans(self._orphans)
             await self._forget(self._holders.keys())
             await asyncio.gather(*self._closing, return_exceptions=True)
+            if supervisor_gone:
+                # One that was killed had no time to; one that ends in order still holds the state, and sweeps itself.
+                with suppress(StateHeld, StateUnusable):
+                    StateDir.at(self._folders.state).sweep()
 
     async def _listen(self, lines: asyncio.StreamReader) -> None:
         while line := await lines.readline():
@@ -132,6 +137,11 @@ class Agent:
                     await holder.start()
                 await self._holders[proxy_id].follow(proxy, timedelta(seconds=plan.svid_ttl_seconds), tasks)
 
+    async def _keep_state(self) -> None:
+        while True:
+            await asyncio.sleep(_STATE_CHECK.total_seconds())
+            self._keeping.retry()
+
     async def _forget(self, proxy_ids: Iterable[str]) -> None:
         for proxy_id in list(proxy_ids):
             await self._holders.pop(proxy_id).stop()
@@ -154,7 +164,7 @@ class Agent:
         held = await self._first_certificate(plan)
         while True:
             self._node.set(held)
-            await sleep_until(renewal(now(), held.not_after, _chance))
+            await until_renewal(held)
             held = await persist(f"node {plan.node}: no new certificate", self._renewed)
 
     async def _first_certificate(self, plan: Plan) -> Certificate:
@@ -189,11 +199,11 @@ class Agent:
         """The one key that is written down, in the agent's own folder: so that its next life needs no token."""
         held = certificate(key_pem, chain)
         content = json.dumps({"key": key_pem.decode(), "chain": chain})
-        self._state.write_private(node_file(node), content.encode())
+        self._keeping.write_private(node_file(node), content.encode())
         return held
 
     def _left(self, node: str) -> Certificate | None:
-        content = self._state.read(node_file(node))
+        content = self._keeping.read(node_file(node))
         if content is None:
             return None
         try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from isthmus.proxy import tied as tied_program
+from isthmus.proxy.namespace import Inside
 
 Output = int | IO[bytes] | None
 """As for ``subprocess``: a constant, an open file, or None for our own."""
@@ -94,24 +95,26 @@ async def start_child(
     stdout: Output = None,
     stderr: Output = None,
     tied: bool = True,
+    inside: Inside | None = None,
 ) -> Child:
     """Start ``argv`` in a process group of its own: Ctrl-C of the terminal reaches us alone, and we drain first.
 
     ``env`` is added to our own environment. ``tied``: gets SIGTERM when we die, however we die, where the system can do
-    that; what reads its standard input to the end needs no such tie. Raises OSError if the program or the folder is not
-    there.
+    that; what reads its standard input to the end needs no such tie. ``inside``: namespaces of its own, and tied too.
+    Raises OSError if the program or the folder is not there.
     """
     environment = None if env is None else {**os.environ, **env}
-    _check(argv[0], working_directory, os.environ if environment is None else environment)
+    check_program(argv[0], working_directory, os.environ if environment is None else environment)
     return Child(
         await asyncio.create_subprocess_exec(
-            *(_tied(argv) if tied else argv),
+            *(inside.wrap(argv) if inside is not None else _tied(argv) if tied else argv),
             env=environment,
             cwd=working_directory,
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             process_group=0,
+            pass_fds=() if inside is None else inside.descriptors,
         )
     )
 
@@ -126,11 +129,13 @@ def _tied(argv: tuple[str, ...]) -> tuple[str, ...]:
     return (sys.executable, "-I", "-S", tied_program.__file__, str(os.getpid()), *argv)
 
 
-def _check(program: str, working_directory: str | Path | None, env: Mapping[str, str]) -> None:
-    """Say what is missing in words that name it."""
+def check_program(program: str, working_directory: str | Path | None, env: Mapping[str, str]) -> None:
+    """Say what is missing in words that name it: raises FileNotFoundError, or PermissionError for no program."""
     folder = Path(working_directory or ".")
     if not folder.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder to start in", str(folder))
     path = program if os.path.isabs(program) or os.sep not in program else str(folder / program)
+    if os.sep in program and os.path.isfile(path) and not os.access(path, os.X_OK):
+        raise PermissionError(errno.EACCES, "may not be executed", program)
     if shutil.which(path, path=env.get("PATH", os.defpath)) is None:
         raise FileNotFoundError(errno.ENOENT, "no such program", program)

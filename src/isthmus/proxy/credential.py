@@ -88,6 +88,18 @@ def renewal(now: datetime, not_after: datetime, chance: random.Random) -> dateti
     return now + half * chance.uniform(1 - _JITTER, 1 + _JITTER)
 
 
+def time_left(held: Certificate, came: datetime, due: datetime, now: datetime, passed: timedelta) -> timedelta:
+    """How long ``held`` may stay; nothing or less: renew it now.
+
+    ``came`` and ``due``: when it came and was to be renewed, by the clock of then. ``now``: by the clock of now, which
+    may have been set meanwhile. ``passed``: what really went by, as far as the machine was awake. Whichever of the two
+    says so first counts, and a clock that was set back to before the certificate's own beginning makes it worthless.
+    """
+    if now < held.not_before:
+        return timedelta()
+    return min(due - now, (due - came) - passed)
+
+
 def certificate_secret(name: str, held: Certificate) -> ServedSecret:
     """A Secret with chain and key. Its version is of the chain alone: no digest of a key goes to a log."""
     secret = tls_v3.Secret(

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from isthmus.errors import EnvoyFailed
 from isthmus.model.proxy import Role
+from isthmus.model.world import Address
 from isthmus.proxy.envoy import DRAIN, GATEWAY_CONCURRENCY, SIDECAR_CONCURRENCY, EnvoyProgram, socket_there
 from isthmus.proxy.keep import Kept, Say, Start, Stop
+from isthmus.proxy.log import Logs
+from isthmus.proxy.namespace import Namespace
 from isthmus.proxy.place import Folders
 from isthmus.proxy.plan import Plan, PlannedProxy, PlannedWorkload
+from isthmus.proxy.relay import RelayProgram
 from isthmus.proxy.workload import LocalProgram, Sink
 from isthmus.xds.bootstrap import BootstrapSettings
+from isthmus.xds.relay import RELAY_ID
 
 _SOCKET_WAIT = timedelta(seconds=3)
 _SIDECAR_WAIT = timedelta(seconds=15)
@@ -42,6 +49,11 @@ class Crew:
         self._envoys: dict[str, tuple[EnvoyProgram, Kept]] = {}
         self._workloads: dict[str, tuple[PlannedWorkload, LocalProgram, Kept]] = {}
         self._leaving: dict[str, tuple[Kept, asyncio.Task[None]]] = {}
+        self._relay: Kept | None = None
+        self._namespaces: dict[str, Namespace] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._heard: dict[str, int] = {}
+        self._logs = Logs(lambda what: say("logs", what))
 
     @property
     def pids(self) -> Mapping[str, int]:
@@ -50,32 +62,63 @@ class Crew:
 
     def follow(self, plan: Plan) -> None:
         """Bring what runs to ``plan``; does not wait for it. An Envoy whose bootstrap changed is replaced."""
+        self._follow_relay(plan)
         envoys = {proxy.id: self._envoy(plan, proxy) for proxy in plan.proxies}
         workloads = {f"{one.namespace}/{one.name}": one for one in plan.workloads}
         for name in [name for name, (planned, _, _) in self._workloads.items() if workloads.get(name) != planned]:
-            self._leave(self._workloads.pop(name)[2])
+            planned, _, kept = self._workloads.pop(name)
+            sidecar = None if planned.proxy in envoys else self._envoys.get(planned.proxy)
+            self._leave(kept, None if sidecar is None else _drain_inbound(*sidecar))
         for name in [name for name, (envoy, _) in self._envoys.items() if envoys.get(name) != envoy]:
-            self._leave(self._envoys.pop(name)[1])
+            of_program = name.partition("~")[2].replace("~", "/")
+            self._leave(self._envoys.pop(name)[1], self._left(of_program))
         for name, envoy in envoys.items():
             if name not in self._envoys:
                 kept = self._begin(name, envoy.start, envoy.stop, self._before_envoy(envoy))
                 self._envoys[name] = (envoy, kept)
         for name, workload in workloads.items():
             if name not in self._workloads:
-                program = LocalProgram(workload, self._settings.folders, self._settings.output)
+                namespace = self._namespace(workload.proxy) if workload.isolated else None
+                program = LocalProgram(workload, self._settings.folders, self._settings.output, namespace)
                 kept = self._begin(name, program.start, program.stop, self._before_workload(workload))
                 self._workloads[name] = (workload, program, kept)
+        for proxy_id in self._namespaces.keys() - {proxy.id for proxy in plan.proxies if proxy.isolated}:
+            self._let_go(self._namespaces.pop(proxy_id))
+        if plan.relay is None and self._relay is not None:
+            self._leave(self._relay, self._all_left())
+            self._relay = None
 
     async def silent(self) -> tuple[str, ...]:
         """The local programs that do not listen yet where they should; without those that have failed already."""
         starting = {name: program for name, (_, program, kept) in self._workloads.items() if not kept.failed}
         return tuple([name for name, program in starting.items() if not await program.listens()])
 
+    async def listening(self) -> frozenset[str]:
+        """The sidecars (by id) whose local program has listened where it should since it was last started."""
+        found = set()
+        for name, (planned, program, kept) in self._workloads.items():
+            if self._heard.get(name) == kept.starts or (kept.child is not None and await program.listens()):
+                self._heard[name] = kept.starts
+                found.add(planned.proxy)
+        self._heard = {name: starts for name, starts in self._heard.items() if name in self._workloads}
+        return frozenset(found)
+
     async def end(self) -> None:
-        """Local programs first, so that their last requests still find a proxy; then drain the Envoys."""
+        """From the outside in: nothing ends while somebody before it may still send to it.
+
+        Gateways first, then the sidecars' side that takes requests, the programs, and what these called by.
+        """
+        gateways = [name for name, (envoy, _) in self._envoys.items() if envoy.gateway]
+        await asyncio.gather(*(self._envoys[name][1].stop() for name in gateways))
+        sidecars = (self._envoys.get(planned.proxy) for planned, _, _ in self._workloads.values())
+        await asyncio.gather(*(_drain_inbound(*sidecar) for sidecar in sidecars if sidecar is not None))
         await asyncio.gather(*(kept.stop() for _, _, kept in self._workloads.values()))
-        await asyncio.gather(*(kept.stop() for _, kept in self._envoys.values()))
+        await asyncio.gather(*(kept.stop() for name, (_, kept) in self._envoys.items() if name not in gateways))
         await asyncio.gather(*(task for _, task in list(self._leaving.values())))
+        if self._relay is not None:
+            await self._relay.stop()
+        for namespace in self._namespaces.values():
+            namespace.close()
 
     def kill(self) -> None:
         """End everything at once."""
@@ -86,6 +129,43 @@ class Crew:
         yield from (kept for kept, _ in self._leaving.values())
         yield from (kept for _, kept in self._envoys.values())
         yield from (kept for _, _, kept in self._workloads.values())
+        if self._relay is not None:
+            yield self._relay
+
+    def _follow_relay(self, plan: Plan) -> None:
+        """Before the sidecars, whose way out it is."""
+        if plan.relay is None:
+            return
+        program = RelayProgram(self._settings.folders, self._logs)
+        try:
+            program.aim(plan.relay)
+        except OSError as failed:
+            self._say(RELAY_ID, f"what isolated workloads may reach stays as it was: {failed}")
+        if self._relay is None:
+            self._relay = self._begin(RELAY_ID, program.start, program.stop, _at_once())
+
+    def _namespace(self, proxy_id: str) -> Namespace:
+        return self._namespaces.setdefault(proxy_id, Namespace())
+
+    def _all_left(self) -> Coroutine[Any, Any, None]:
+        """Until those who leave now are gone."""
+        leaving = [task for _, task in self._leaving.values()]
+
+        async def wait() -> None:
+            await asyncio.gather(*(asyncio.shield(task) for task in leaving), return_exceptions=True)
+
+        return wait()
+
+    def _let_go(self, namespace: Namespace) -> None:
+        """Once nobody who leaves can start in it any more."""
+        left = self._all_left()
+
+        async def close() -> None:
+            await left
+            namespace.close()
+
+        self._closing.add(task := asyncio.create_task(close()))
+        task.add_done_callback(self._closing.discard)
 
     def _begin(self, name: str, start: Start, stop: Stop, before: Awaitable[object]) -> Kept:
         kept = Kept(name, start, stop, self._say, changed=self._changed)
@@ -94,14 +174,20 @@ class Crew:
 
     async def _after_leaving(self, name: str, before: Awaitable[object]) -> None:
         """The one of the same name that is still draining holds the ports."""
-        if name in self._leaving:
-            await asyncio.shield(self._leaving[name][1])
+        await self._left(name)
         await before
 
-    def _leave(self, kept: Kept) -> None:
+    async def _left(self, name: str) -> None:
+        if name in self._leaving:
+            await asyncio.shield(self._leaving[name][1])
+
+    def _leave(self, kept: Kept, first: Coroutine[Any, Any, None] | None = None) -> None:
+        """Stop it, after ``first`` and whatever of the same name still stops."""
         earlier = self._leaving.get(kept.name)
 
         async def leave() -> None:
+            if first is not None:
+                await first
             if earlier is not None:
                 await earlier[1]
             await kept.stop()
@@ -123,12 +209,16 @@ class Crew:
             namespace=proxy.namespace,
             admin_socket=str(folders.admin_socket(proxy.id)),
             sds_socket=str(folders.sds_socket(proxy.id)),
-            ads=plan.ads,
+            metrics_socket=str(folders.metrics_socket(proxy.id)),
+            ads=Address.unix(str(folders.ads_socket)) if proxy.isolated else plan.ads,
             control_plane_id=plan.control_plane_id,
         )
         gateway = proxy.role is Role.GATEWAY
         concurrency = self._settings.gateway_concurrency if gateway else SIDECAR_CONCURRENCY
-        return EnvoyProgram(settings, folders, concurrency, self._settings.drain)
+        namespace = self._namespace(proxy.id) if proxy.isolated else None
+        return EnvoyProgram(
+            settings, folders, concurrency, self._settings.drain, namespace, logs=self._logs, gateway=gateway
+        )
 
     async def _before_envoy(self, envoy: EnvoyProgram) -> None:
         await socket_there(self._settings.folders.sds_socket(envoy.settings.proxy_id), _SOCKET_WAIT)
@@ -143,3 +233,14 @@ class Crew:
             except EnvoyFailed:
                 pass
             await asyncio.sleep(0.05)
+
+
+async def _at_once() -> None:
+    """Nothing to wait for."""
+
+
+async def _drain_inbound(envoy: EnvoyProgram, kept: Kept) -> None:
+    """Let the requests end that a sidecar's program has under way."""
+    if kept.child is not None:
+        with suppress(EnvoyFailed):
+            await envoy.drain_requests(kept.child, inbound_only=True)

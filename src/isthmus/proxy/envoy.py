@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ import httpx
 from isthmus.envoy_api import from_json, to_json
 from isthmus.errors import EnvoyFailed
 from isthmus.proxy.child import Child, start_child
-from isthmus.proxy.place import Folders, open_log, open_new
+from isthmus.proxy.log import Logs
+from isthmus.proxy.namespace import Namespace
+from isthmus.proxy.place import Folders, open_new
 from isthmus.xds.bootstrap import BootstrapSettings, build_bootstrap
 
 GATEWAY_CONCURRENCY = 2
@@ -24,6 +26,9 @@ DRAIN = timedelta(seconds=5)
 """How long requests that are under way may take to end."""
 _LEAST_DRAIN = timedelta(milliseconds=300)
 """Time for what already stands in the accept queue."""
+_LONGEST_TELLING = timedelta(seconds=1)
+"""For connections that stand idle: nobody can be told anything by a connection that says nothing."""
+_LOOK_SECONDS = 0.05
 _END_GRACE = timedelta(seconds=2)
 
 
@@ -56,6 +61,10 @@ class AdminClient:
         gauges = json.loads((await self._ask("GET", "/stats", query | {"type": "Gauges"})).text)
         return {stat["name"]: stat["value"] for answer in (counters, gauges) for stat in answer["stats"]}
 
+    async def prometheus(self) -> str:
+        """Every statistic that was ever used, in Prometheus' text form."""
+        return (await self._ask("GET", "/stats/prometheus", {"usedonly": ""})).text
+
     async def config_dump(self) -> Any:
         """An envoy.admin.v3.ConfigDump with endpoints; Envoy redacts private keys itself."""
         answer = await self._ask("GET", "/config_dump", {"include_eds": "true"})
@@ -68,9 +77,13 @@ class AdminClient:
     async def fail_health_check(self) -> None:
         await self._ask("POST", "/healthcheck/fail")
 
-    async def drain_listeners(self) -> None:
+    async def drain_listeners(self, *, inbound_only: bool = False) -> None:
         """Go on accepting, but ask every client to go (``connection: close``, GOAWAY)."""
-        await self._ask("POST", "/drain_listeners", {"graceful": ""})
+        await self._ask("POST", "/drain_listeners", {"graceful": "", **_inbound(inbound_only)})
+
+    async def close_listeners(self, *, inbound_only: bool = False) -> None:
+        """Refuse new connections from now on; those that stand stay."""
+        await self._ask("POST", "/drain_listeners", _inbound(inbound_only))
 
     async def quit(self) -> None:
         await self._ask("POST", "/quitquitquit")
@@ -78,7 +91,8 @@ class AdminClient:
     async def _ask(
         self, method: str, path: str, query: dict[str, str] | None = None, accept: tuple[int, ...] = (200,)
     ) -> httpx.Response:
-        transport = httpx.AsyncHTTPTransport(uds=str(self._socket))
+        # No TLS on a Unix socket; to read the system's roots for it costs more than all the rest.
+        transport = httpx.AsyncHTTPTransport(uds=str(self._socket), verify=False)
         try:
             async with httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=5) as client:
                 answer = await client.request(method, path, params=query)
@@ -87,6 +101,49 @@ class AdminClient:
         if answer.status_code not in accept:
             raise EnvoyFailed(f"Envoy's admin interface answered {path} with {answer.status_code}")
         return answer
+
+
+def envoy_argv(bootstrap: Path, concurrency: int, drain: timedelta) -> tuple[str, ...]:
+    """The command of every Envoy. Raises EnvoyFailed."""
+    return (
+        str(find_envoy()),
+        "--config-path",
+        str(bootstrap),
+        # Two Envoys of one base id would otherwise talk to each other; and nobody here restarts hot.
+        "--disable-hot-restart",
+        "--concurrency",
+        str(concurrency),
+        "--log-level",
+        "warning",
+        # A changed listener's standing connections end with their next answer, not some time later: a policy that
+        # is in force for new connections only is not in force.
+        "--drain-strategy",
+        "immediate",
+        "--drain-time-s",
+        str(max(1, round(drain.total_seconds()))),
+        # Access logs are read while they are written: the audit trail and `up` follow them.
+        "--file-flush-interval-msec",
+        "100",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Stats:
+    """Names of gauges: connections that stand, and what is under way; an idle HTTP connection is not."""
+
+    connections: str
+    busy: str
+
+
+_ALL = _Stats(r"^http\..*\.downstream_cx_active$", r"^(http\..*\.downstream_rq_active|tcp\..*\.downstream_cx_active)$")
+_INBOUND = _Stats(
+    r"^http\.inbound_.*\.downstream_cx_active$",
+    r"^(http\.inbound_.*\.downstream_rq_active|tcp\.inbound_.*\.downstream_cx_active)$",
+)
+
+
+def _inbound(only: bool) -> dict[str, str]:
+    return {"inboundonly": ""} if only else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +155,10 @@ class EnvoyProgram:
     concurrency: int
     """Worker threads."""
     drain: timedelta = DRAIN
+    namespace: Namespace | None = None
+    """Its program's and its own; None: the machine's."""
+    logs: Logs = field(default_factory=Logs, kw_only=True)
+    gateway: bool = field(default=False, kw_only=True)
 
     @property
     def admin(self) -> AdminClient:
@@ -110,37 +171,18 @@ class EnvoyProgram:
         bootstrap = self.folders.bootstrap(proxy_id)
         with open_new(bootstrap) as file:
             file.write(json.dumps(to_json(build_bootstrap(self.settings))).encode())
-        with open_log(self.folders.log(proxy_id)) as log, open_log(self.folders.access_log(proxy_id)) as access_log:
-            return await start_child(self._argv(bootstrap), stdout=access_log, stderr=log)
-
-    def _argv(self, bootstrap: Path) -> tuple[str, ...]:
-        return (
-            str(find_envoy()),
-            "--config-path",
-            str(bootstrap),
-            # Two Envoys of one base id would otherwise talk to each other; and nobody here restarts hot.
-            "--disable-hot-restart",
-            "--concurrency",
-            str(self.concurrency),
-            "--log-level",
-            "warning",
-            # A changed listener's standing connections end with their next answer, not some time later: a policy that
-            # is in force for new connections only is not in force.
-            "--drain-strategy",
-            "immediate",
-            "--drain-time-s",
-            str(max(1, round(self.drain.total_seconds()))),
-            # Access logs are read while they are written: the audit trail and `up` follow them.
-            "--file-flush-interval-msec",
-            "100",
-        )
+        with (
+            self.logs.open(self.folders.log(proxy_id)) as log,
+            self.logs.open(self.folders.access_log(proxy_id)) as access_log,
+        ):
+            argv = envoy_argv(bootstrap, self.concurrency, self.drain)
+            inside = await self.namespace.inside() if self.namespace is not None else None
+            return await start_child(argv, stdout=access_log.writer, stderr=log.writer, inside=inside)
 
     async def stop(self, child: Child) -> int:
-        """Let requests that are under way end, then end; by force if Envoy does not."""
+        """Drain, then end; by force if Envoy does not."""
         try:
-            await self.admin.fail_health_check()
-            await self.admin.drain_listeners()
-            await self._until_idle(child)
+            await self.drain_requests(child)
             await self.admin.quit()
         except EnvoyFailed:
             code = await child.end(_END_GRACE)
@@ -149,21 +191,45 @@ class EnvoyProgram:
         self._tidy()
         return code
 
-    def _tidy(self) -> None:
-        for left in (Path(self.settings.admin_socket), self.folders.bootstrap(self.settings.proxy_id)):
-            left.unlink(missing_ok=True)
+    async def drain_requests(self, child: Child, *, inbound_only: bool = False) -> None:
+        """Let what is under way end, and take nothing new; at most :attr:`drain`. Raises EnvoyFailed.
 
-    async def _until_idle(self, child: Child) -> None:
-        began = time.monotonic()
-        while child.returncode is None and (spent := time.monotonic() - began) < self.drain.total_seconds():
-            if spent >= _LEAST_DRAIN.total_seconds() and not await self._busy():
+        First everybody is asked to go (``connection: close``, GOAWAY) and new connections are still served: who is on
+        the way here has not heard yet. Then new ones are refused, and those that are left may end. ``inbound_only``:
+        what the program behind a sidecar is asked, not what it asks others.
+        """
+        until = time.monotonic() + self.drain.total_seconds()
+        stats = _INBOUND if inbound_only else _ALL
+        await self.admin.fail_health_check()
+        await self.admin.drain_listeners(inbound_only=inbound_only)
+        await self._told(child, stats)
+        await self.admin.close_listeners(inbound_only=inbound_only)
+        while child.returncode is None and time.monotonic() < until:
+            if not await self._sum(stats.busy):
                 return
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _busy(self) -> bool:
-        """Whether a request, or a TCP connection, is under way; an idle HTTP connection does not count."""
-        found = await self.admin.stats(r"^(http\..*\.downstream_rq_active|tcp\..*\.downstream_cx_active)$")
-        return any(value for name, value in found.items() if not name.startswith("http.admin."))
+    async def _told(self, child: Child, stats: _Stats) -> None:
+        """Wait until who has a connection has used it once more and so heard, or is silent."""
+        began = time.monotonic()
+        while child.returncode is None and (spent := time.monotonic() - began) < _LONGEST_TELLING.total_seconds():
+            if spent >= _LEAST_DRAIN.total_seconds() and not await self._sum(stats.connections):
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _sum(self, pattern: str) -> int:
+        found = await self.admin.stats(pattern)
+        return sum(value for name, value in found.items() if not name.startswith("http.admin."))
+
+    def _tidy(self) -> None:
+        proxy_id = self.settings.proxy_id
+        sockets = (
+            Path(self.settings.admin_socket),
+            self.folders.metrics_socket(proxy_id),
+            *self.folders.inbound_sockets(proxy_id),
+        )
+        for left in (*sockets, self.folders.bootstrap(proxy_id)):
+            left.unlink(missing_ok=True)
 
 
 async def socket_there(path: Path, within: timedelta) -> bool:

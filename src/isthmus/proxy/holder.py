@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,9 @@ from isthmus.proxy.credential import (
     request_for_hosts,
     request_for_identity,
     roots_secret,
+    time_left,
 )
+from isthmus.proxy.file_secret import Marks, file_secret, is_file_secret
 from isthmus.proxy.issuer import Issuer
 from isthmus.proxy.keep import BackOff
 from isthmus.proxy.plan import PlannedCredential, PlannedProxy
@@ -30,7 +33,8 @@ from isthmus.proxy.sds_stream import Secrets, ServedSecret
 from isthmus.xds.secret import ROOT_CA, SVID
 
 LEAST_TTL = timedelta(seconds=10)
-_LONGEST_SLEEP = timedelta(seconds=15)
+_LONGEST_SLEEP = timedelta(seconds=5)
+_LOOK_AT_FILES = timedelta(seconds=2)
 _log = logging.getLogger(__name__)
 _chance = random.SystemRandom()
 T = TypeVar("T")
@@ -92,7 +96,7 @@ class Holder:
         assert credential is not None, "a wish is for an identity or for a credential"
         if credential.development_dns is not None:
             return self._keep_development(name, credential.development_dns, wanted.ttl)
-        return self._fetch(credential)
+        return self._keep_files(name) if is_file_secret(name) else self._fetch(credential)
 
     async def _keep_identity(self, uri: str, ttl: timedelta) -> None:
         async def certify() -> Certificate:
@@ -103,7 +107,7 @@ class Holder:
         while True:
             held = await persist(f"{self._proxy_id}: no certificate for {uri}", certify)
             self._serve(certificate_secret(SVID, held), roots_secret(ROOT_CA, held.roots))
-            await sleep_until(renewal(now(), held.not_after, _chance))
+            await until_renewal(held)
 
     async def _keep_development(self, name: str, dns_names: tuple[str, ...], ttl: timedelta) -> None:
         async def certify() -> Certificate:
@@ -114,7 +118,7 @@ class Holder:
         while True:
             held = await persist(f"{self._proxy_id}: no development certificate {name}", certify)
             self._serve(certificate_secret(name, held))
-            await sleep_until(renewal(now(), held.not_after, _chance))
+            await until_renewal(held)
 
     async def _fetch(self, credential: PlannedCredential) -> None:
         async def fetch() -> Any:
@@ -126,6 +130,24 @@ class Holder:
         packed = await persist(f"{self._proxy_id}: no secret {credential.name}", fetch)
         self._serve(ServedSecret(credential.name, credential.version, packed))
 
+    async def _keep_files(self, name: str) -> None:
+        """Serve what the files of this machine hold, and again whenever they change: they are looked at every 2 s."""
+
+        served: Marks | None = None
+
+        async def read() -> Marks:
+            files = file_secret(name)
+            assert files is not None, f"{name} is of files"
+            # The marks first: a change while reading then shows at the next look.
+            marks = files.marks()
+            if marks != served:
+                self._serve(files.read())
+            return marks
+
+        while True:
+            served = await persist(f"{self._proxy_id}: no secret {name}", read)
+            await asyncio.sleep(_LOOK_AT_FILES.total_seconds())
+
     def _serve(self, *secrets: ServedSecret) -> None:
         value = self._secrets.value
         self._secrets.set(Secrets(value.planned, {**value.served, **{secret.name: secret for secret in secrets}}))
@@ -135,12 +157,18 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-async def sleep_until(when: datetime) -> None:
-    """By the wall clock, looked at again and again: a laptop that slept must not oversleep a certificate."""
-    left = when - now()
-    while left > timedelta():
+async def until_renewal(held: Certificate) -> None:
+    """Sleep until ``held``, which has just come, is to be renewed.
+
+    The clock is looked at again and again: a laptop that slept must not oversleep a certificate.
+    """
+    came, began = now(), time.monotonic()
+    due = renewal(came, held.not_after, _chance)
+    while True:
+        left = time_left(held, came, due, now(), timedelta(seconds=time.monotonic() - began))
+        if left <= timedelta():
+            return
         await asyncio.sleep(min(left, _LONGEST_SLEEP).total_seconds())
-        left = when - now()
 
 
 async def persist(complaint: str, attempt: Callable[[], Awaitable[T]]) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -33,6 +34,27 @@ class Folders:
 
     def sds_socket(self, proxy_id: str) -> Path:
         return self.runtime / f"{_short(proxy_id)}.sds"
+
+    def inbound_socket(self, proxy_id: str, port: int) -> Path:
+        """Where callers find a port of an isolated workload: its sidecar listens there."""
+        return self.runtime / f"{_short(proxy_id)}.{port}.in"
+
+    def inbound_sockets(self, proxy_id: str) -> Iterator[Path]:
+        """Those that are there now."""
+        return self.runtime.glob(f"{_short(proxy_id)}.*.in")
+
+    def relay_sockets(self) -> Iterator[Path]:
+        """By which isolated sidecars reach what is outside."""
+        return self.runtime.glob("*.out")
+
+    def metrics_socket(self, proxy_id: str) -> Path:
+        """Where an Envoy exports its metrics to; itself listens there while there is a receiver."""
+        return self.runtime / f"{_short(proxy_id)}.metrics"
+
+    @property
+    def ads_socket(self) -> Path:
+        """The control plane's port once more, for sidecars that have no way to it: mutual TLS as well."""
+        return self.runtime / "ads.sock"
 
     def bootstrap(self, proxy_id: str) -> Path:
         return self.runtime / f"{_short(proxy_id)}.json"

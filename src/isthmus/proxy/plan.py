@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from isthmus.model.world import Address
 
 @dataclass(frozen=True, slots=True)
 class PlannedCredential:
-    """One certificate, or client CA bundle, of a gateway: ``credential:NS/NAME`` or ``credential-ca:NS/NAME``.
+    """A certificate, or the CAs of peers: ``credential:NS/NAME``, ``credential-ca:NS/NAME``, or files of the machine.
 
     ``version`` changes with its content. ``development_dns``: the agent makes the key itself and asks our CA for a
     certificate of these names; None: the control plane has it from a Secret.
@@ -26,7 +27,7 @@ class PlannedCredential:
 
 @dataclass(frozen=True, slots=True)
 class PlannedProxy:
-    """One Envoy of this node. ``identity``: its SPIFFE ID."""
+    """One Envoy of this node. ``identity``: its SPIFFE ID. ``isolated``: in a network of its own, with its program."""
 
     id: str
     role: Role
@@ -34,6 +35,7 @@ class PlannedProxy:
     namespace: str
     identity: str
     credentials: tuple[PlannedCredential, ...] = ()
+    isolated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class PlannedWorkload:
     working_directory: str
     listens: tuple[Address, ...] = ()
     """Where the program is expected to take connections."""
+    isolated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class Plan:
     svid_ttl_seconds: int
     proxies: tuple[PlannedProxy, ...] = ()
     workloads: tuple[PlannedWorkload, ...] = ()
+    relay: tuple[Address, ...] | None = None
+    """Where isolated sidecars may go by way of the relay; None: there are none, nor a relay."""
 
     def for_agent(self) -> Plan:
         """Without the programs: the agent has no business with their environment."""
@@ -93,10 +98,18 @@ def to_json(plan: Plan) -> dict[str, Any]:
                 "env": dict(workload.env),
                 "working_directory": workload.working_directory,
                 "listens": [{"host": at.host, "port": at.port} for at in workload.listens],
+                "isolated": workload.isolated,
             }
             for workload in plan.workloads
         ],
+        "relay": None if plan.relay is None else [{"host": to.host, "port": to.port} for to in plan.relay],
     }
+
+
+def plan_version(plan: Plan) -> int:
+    """Of its content, so that the plans of two control plane processes, one after the other, are told apart."""
+    content = json.dumps(to_json(replace(plan, version=0)), sort_keys=True).encode()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=6).digest())
 
 
 def _proxy_to_json(proxy: PlannedProxy) -> dict[str, Any]:
@@ -114,6 +127,7 @@ def _proxy_to_json(proxy: PlannedProxy) -> dict[str, Any]:
             }
             for credential in proxy.credentials
         ],
+        "isolated": proxy.isolated,
     }
 
 
@@ -139,9 +153,11 @@ def from_json(value: str | bytes | dict[str, Any]) -> Plan:
                     env=dict(workload["env"]),
                     working_directory=workload["working_directory"],
                     listens=tuple(Address(at["host"], at["port"]) for at in workload["listens"]),
+                    isolated=workload["isolated"],
                 )
                 for workload in data["workloads"]
             ),
+            relay=None if data["relay"] is None else tuple(Address(to["host"], to["port"]) for to in data["relay"]),
         )
     except (KeyError, TypeError) as broken:
         # Not the data itself: it holds the workloads' environment.
@@ -163,4 +179,5 @@ def _proxy_from_json(data: dict[str, Any]) -> PlannedProxy:
             )
             for credential in data["credentials"]
         ),
+        isolated=data["isolated"],
     )

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from isthmus.errors import PortTaken
 from isthmus.model.world import Address, PortKey
 
 _FILE = "ports.json"
+_LENT_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_LOWEST = 20_000
+"""Below stand most well-known services."""
+_TRIES = 100
+_chance = random.SystemRandom()
 
 
 class PrivateFiles(Protocol):
@@ -151,14 +158,29 @@ def _bind_problem(address: Address) -> str | None:
 
 
 def free_port(interface: str, used: Iterable[int] = ()) -> int:
-    """A port that nobody listens on, from the system."""
+    """A port that nobody listens on, and that the system does not lend to outgoing connections, if there is one.
+
+    A lent one would be gone for a process that is killed and started again under load.
+    """
     avoided = set(used)
+    unlent = range(_LOWEST, _first_lent())
+    for unasked in _chance.sample(unlent, min(_TRIES, len(unlent))):
+        if unasked not in avoided and is_free(Address(interface, unasked)):
+            return unasked
     while True:
         with socket.socket(_family(interface), socket.SOCK_STREAM) as probe:
             probe.bind((interface, 0))
             port: int = probe.getsockname()[1]
         if port not in avoided:
             return port
+
+
+def _first_lent() -> int:
+    """The lowest port that the system gives to outgoing connections: Linux says, elsewhere as IANA advises."""
+    try:
+        return int(_LENT_PORTS.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 49152
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -9,6 +9,7 @@ import asyncio
 import json
 import signal
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -24,13 +25,20 @@ from isthmus.state import StateDir
 CONTROL_PLANE = "control plane"
 AGENT = "agent"
 _EXIT_FAULT = 70
+_FIRST_TRIES = 3
 _GRACE = timedelta(seconds=5)
 _TOKEN_SECONDS = 5.0
+_REQUEST_SECONDS = 1.0
+_PROGRAM_SECONDS = 0.1
+_RECONNECT_SECONDS = 3.0
+"""Envoys are back at their control plane in two."""
 
 NextPlan = Callable[[int | None], Awaitable[Plan]]
 """Waits for a plan whose version is another than the given one. Raises IsthmusError or OSError: asked again."""
 JoinToken = Callable[[str], Awaitable[str]]
 """A new one-use join token for the node. Raises IsthmusError or OSError: asked again."""
+TellListening = Callable[[frozenset[str]], Awaitable[None]]
+"""Hears whose programs (by sidecar) listen, whenever that changes. Raises IsthmusError or OSError: told again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +56,22 @@ class SupervisorSettings:
 class Supervisor:
     """:meth:`run` is its whole life, on the loop of the main thread."""
 
-    def __init__(self, settings: SupervisorSettings, next_plan: NextPlan, join_token: JoinToken, say: Say) -> None:
+    def __init__(
+        self,
+        settings: SupervisorSettings,
+        next_plan: NextPlan,
+        join_token: JoinToken,
+        say: Say,
+        tell_listening: TellListening | None = None,
+    ) -> None:
+        self._tell_listening = tell_listening
         self._settings = settings
         self._next_plan = next_plan
         self._join_token = join_token
         self._say = say
         self._plan: Plan | None = None
+        self._plan_of_start = 0
+        """Which start of the control plane gave the last plan."""
         self._stopping = asyncio.Event()
         self._failure = 0
         self._crew = Crew(settings.crew, say, self._tell_orphans)
@@ -69,15 +87,20 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.stop)
         self._start_control_plane()
-        tasks = (asyncio.create_task(self._follow_plans()), asyncio.create_task(self._stopping.wait()))
+        parts = (self._follow_plans(), self._stopping.wait(), self._watch_programs())
+        tasks = [asyncio.create_task(part) for part in parts]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
-                task.cancel()
-            following, _ = await asyncio.gather(*tasks, return_exceptions=True)
             self._stopping.set()
             await self._end_all()
+            # The end of the control plane ends the request for the next plan by itself. One that is cancelled while its
+            # answer arrives makes anyio complain (a future that is set after it was cancelled).
+            if self._control_plane is not None:
+                await asyncio.wait(tasks[:1], timeout=_REQUEST_SECONDS)
+            for task in tasks:
+                task.cancel()
+            following, *_ = await asyncio.gather(*tasks, return_exceptions=True)
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
         if isinstance(following, Exception):
@@ -116,13 +139,16 @@ class Supervisor:
 
     async def _follow_plans(self) -> None:
         back_off = BackOff(first=0.2, last=2.0)
-        while True:
+        while not self._stopping.is_set():
             try:
                 plan = await self._next_plan(None if self._plan is None else self._plan.version)
             except (IsthmusError, OSError):
                 # The control plane starts, or is away: its own end is told where it is seen. What runs goes on.
                 await asyncio.sleep(back_off.pause(0))
                 continue
+            await self._until_callers_know(plan)
+            if self._stopping.is_set():
+                return
             back_off.reset()
             self._plan = plan
             if self._agent is None:
@@ -131,6 +157,26 @@ class Supervisor:
             else:
                 self._tell_agent({"plan": to_json(plan.for_agent())})
             self._crew.follow(plan)
+
+    async def _until_callers_know(self, plan: Plan) -> None:
+        """Before what an edit removed while the control plane was away is ended, its callers connect and hear of it."""
+        starts = self._control_plane.starts if self._control_plane is not None else 0
+        before = self._plan.proxies if self._plan is not None else ()
+        if starts != self._plan_of_start and {proxy.id for proxy in before} - {proxy.id for proxy in plan.proxies}:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _RECONNECT_SECONDS)
+        self._plan_of_start = starts
+
+    async def _watch_programs(self) -> None:
+        """Tell whose programs listen: nobody is to be sent to one that does not yet."""
+        told: frozenset[str] | None = None
+        while self._tell_listening is not None and not self._stopping.is_set():
+            with suppress(IsthmusError, OSError):
+                if (found := await self._crew.listening()) != told:
+                    await self._tell_listening(found)
+                    told = found
+            await asyncio.sleep(_PROGRAM_SECONDS)
+        await self._stopping.wait()
 
     def _start_control_plane(self) -> None:
         argv = self._settings.control_plane
@@ -145,11 +191,16 @@ class Supervisor:
         kept.begin()
 
     def _look_at_first_end(self) -> None:
-        """A control plane that ends before it gave a plan has said why (broken manifests, a port in use): so do we."""
+        """A control plane that ends before it gave a plan has said why (broken manifests, a port in use): so do we.
+
+        One that was killed has not, and may be luckier.
+        """
         kept = self._control_plane
         if kept is None or kept.child is not None or self._plan is not None or self._stopping.is_set():
             return
         code = kept.last_code or 0
+        if code < 0 and kept.starts < _FIRST_TRIES:
+            return
         self._failure = code if code > 0 else _EXIT_FAULT
         kept.kill()
         self._stopping.set()

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from isthmus.errors import Refused
 from isthmus.proxy.child import Child, Output, start_child
+from isthmus.proxy.namespace import Namespace, listens
 from isthmus.proxy.place import Folders, open_log
 from isthmus.proxy.plan import PlannedWorkload
 
@@ -42,10 +43,15 @@ class Lines:
 class LocalProgram:
     """Starts one workload's program; its output goes to ``sink``, prefixed, or else to its file under ``log/``."""
 
-    def __init__(self, workload: PlannedWorkload, folders: Folders, sink: Sink | None) -> None:
+    def __init__(
+        self, workload: PlannedWorkload, folders: Folders, sink: Sink | None, namespace: Namespace | None = None
+    ) -> None:
+        """``namespace``: its sidecar's and its own; None: the machine's."""
         self._workload = workload
         self._folders = folders
         self._sink = sink
+        self._namespace = namespace
+        self._pid: int | None = None
         self._copying: set[asyncio.Task[None]] = set()
 
     async def start(self, _last_code: int | None = None) -> Child:
@@ -53,6 +59,10 @@ class LocalProgram:
         workload = self._workload
         if not workload.argv:
             raise Refused("no command")
+        inside = None
+        if self._namespace is not None:
+            # Nor may it see the sockets and keys of the mesh, its own sidecar's among them.
+            inside = await self._namespace.inside(self._folders.state, self._folders.runtime)
         with ExitStack() as files:
             output: Output = asyncio.subprocess.PIPE
             if self._sink is None:
@@ -63,7 +73,9 @@ class LocalProgram:
                 working_directory=workload.working_directory,
                 stdout=output,
                 stderr=asyncio.subprocess.STDOUT,
+                inside=inside,
             )
+        self._pid = child.pid
         if self._sink is not None and child.stdout is not None:
             task = asyncio.create_task(self._copy(child.stdout, self._sink))
             self._copying.add(task)
@@ -76,6 +88,10 @@ class LocalProgram:
     async def listens(self) -> bool:
         """Whether somebody takes connections wherever the program is expected to."""
         for address in self._workload.listens:
+            if self._namespace is not None:
+                if self._pid is None or not listens(self._pid, address.port):
+                    return False
+                continue
             try:
                 _, writer = await asyncio.open_connection(address.host, address.port)
             except OSError:
