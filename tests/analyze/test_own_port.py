@@ -22,3 +22,13 @@ def test_a_remote_program_is_its_own_machines_business() -> None:
 def test_a_program_that_only_calls_has_no_port() -> None:
     caller = "apiVersion: isthmus.dev/v1alpha1\nkind: LocalWorkload\nmetadata: {name: job, namespace: shop}\nspec: {}\n"
     assert found(CHECK, caller) == []
+
+
+def test_a_program_in_a_network_of_its_own_is_not_open() -> None:
+    started = (
+        "apiVersion: isthmus.dev/v1alpha1\nkind: LocalWorkload\nmetadata: {name: web, namespace: shop}\n"
+        "spec: {command: [web], ports: [{name: http, number: 80}], network: NETWORK}\n"
+    )
+    assert found(CHECK, started.replace("NETWORK", "Isolated")) == []
+    (only,) = found(CHECK, started.replace("NETWORK", "Host"))
+    assert "(shop/web)" in only

@@ -23,6 +23,13 @@ def test_routes_of_a_namespace_that_the_server_does_not_take() -> None:
     assert found(CHECK, closed, ROUTES, ORDERS) == [SAID]
 
 
+def test_a_server_of_connections_needs_routes_of_connections() -> None:
+    tcp = GATEWAY.replace("protocol: HTTP", "protocol: TCP")
+    closes = SAID.replace("answers 404 to everything", "closes every connection")
+    assert found(CHECK, tcp, ROUTES, ORDERS) == [closes]
+    assert found(CHECK, tcp, ROUTES.replace("  http:", "  tcp:"), ORDERS) == []
+
+
 def test_bound_or_redirecting_servers_are_good() -> None:
     assert found(CHECK, GATEWAY, ROUTES, ORDERS) == []
     assert found(CHECK, GATEWAY.replace("[shop.example.com]", "['*.example.com']"), ROUTES, ORDERS) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -167,8 +166,7 @@ def test_nothing_outlives_a_supervisor_that_is_killed(mesh: Mesh) -> None:
     assert len(running) == 4
     assert mesh.up.stop(signal.SIGKILL) == -signal.SIGKILL
     eventually(lambda: not any(alive(pid) for pid in running))
-    # The next start on this state would clear it away.
-    shutil.rmtree(runtime)
+    eventually(lambda: not runtime.exists())
 
 
 _ROTATION_SECONDS = 31.0

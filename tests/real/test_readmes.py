@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.real.servers import find_server
 from tests.real.up import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 _BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _PORTS = ("8443", "8080")
-_OWN_PORT = "9000"
-"""Where a program of the user's listens, by a manifest too."""
+_OWN_PORTS = ("9000", "9001", "9080")
+"""Where programs of the user's listen, by manifests and their own configuration too."""
 _STARTED = (
     "--ready-file ready.json >up.log 2>&1 & up=$!; until [ -f ready.json ]; do kill -0 $up || exit 9; sleep 0.1; done"
 )
@@ -31,11 +32,14 @@ ANSWERS: dict[str, tuple[str, ...]] = {
         r'"dry_run_deny_result":"denied"',
     ),
     "external-authorization": (r"HTTP/1\.1 200", r"HTTP/1\.1 403"),
+    "foreign-gateway": (r"ns/shop/sa/nginx", r"ns/shop/sa/nginx", r"RBAC: access denied"),
     "gateway-and-mesh": (r"x-forwarded-client-cert", r"RBAC: access denied", r"404"),
     "local-workload": (r"hello", r"RBAC: access denied"),
     "orders": (r"200\n200\n403\n(200|201)\n403\n403\n",),
 }
 """What each README promises of its commands' output, in order."""
+NEEDS = {"foreign-gateway": "nginx"}
+"""Other people's programs that a README starts."""
 
 
 def script(folder: Path) -> str:
@@ -44,10 +48,11 @@ def script(folder: Path) -> str:
     for port in _PORTS:
         # A service's own port in a mesh URL is not one of this machine.
         text = re.sub(rf"(?<!local:)\b{port}\b", str(free_port()), text)
-    own = free_port()
-    text = re.sub(rf"\b{_OWN_PORT}\b", str(own), text)
-    for manifest in folder.glob("*.yaml"):
-        manifest.write_text(re.sub(rf"\b{_OWN_PORT}\b", str(own), manifest.read_text()))
+    for port in _OWN_PORTS:
+        own = str(free_port())
+        text = re.sub(rf"\b{port}\b", own, text)
+        for file in (*folder.glob("*.yaml"), *folder.glob("*.conf")):
+            file.write_text(re.sub(rf"\b{port}\b", own, file.read_text()))
     for long, short in (("seq 1000", "seq 20"), ("seq 100)", "seq 40)"), ("python -m", f"{sys.executable} -m")):
         text = text.replace(long, short)
     text = re.sub(r"^(isthmus up .*)$", rf"\1 {_STARTED}", text, flags=re.MULTILINE)
@@ -58,7 +63,10 @@ def script(folder: Path) -> str:
 def test_readme_does_what_it_says(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     shutil.copytree(EXAMPLES / name, folder)
-    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    places = [Path(sys.executable).parent]
+    if name in NEEDS:
+        places.append(find_server(NEEDS[name]).parent)
+    env = {**os.environ, "PATH": ":".join((*map(str, places), os.environ["PATH"]))}
     with subprocess.Popen(
         ["bash", "-c", script(folder)],
         cwd=folder,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import ssl
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 _HOUR = timedelta(hours=1)
-_SIGNING = x509.KeyUsage(True, False, False, False, False, True, False, False, False)
+_SIGNING = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
 
 
 def _name(common: str) -> x509.Name:
@@ -37,6 +38,16 @@ class Pair:
         return file
 
 
+def serving(folder: Path, pair: Pair, clients: bytes = b"") -> ssl.SSLContext:
+    """A server with ``pair``; ``clients``: the authority that its clients' certificates must come from."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.written(folder, f"server-{uuid.uuid4().hex}"))
+    if clients:
+        context.load_verify_locations(cadata=clients.decode())
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
 class Authority:
     """Certifies names of servers and clients."""
 
@@ -51,9 +62,10 @@ class Authority:
     def pem(self) -> bytes:
         return self._certificate.public_bytes(Encoding.PEM)
 
-    def certify(self, *names: str) -> Pair:
+    def certify(self, *names: str, ended: bool = False) -> Pair:
+        """A certificate of these names. ``ended``: its time was over an hour ago."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder(_name(names[0]), key.public_key())
+        builder = self._builder(_name(names[0]), key.public_key(), -_HOUR if ended else _HOUR)
         wanted = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
         certificate = builder.add_extension(wanted, critical=False).sign(self._key, hashes.SHA256())
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -66,7 +78,20 @@ class Authority:
             context.load_cert_chain(own)
         return context
 
-    def _builder(self, subject: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def revoke(self, *pairs: Pair) -> bytes:
+        """The list of what this authority has revoked, PEM."""
+        now = datetime.now(UTC)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self._name)
+        builder = builder.last_update(now - _HOUR).next_update(now + _HOUR)
+        for pair in pairs:
+            number = x509.load_pem_x509_certificate(pair.certificate).serial_number
+            revoked = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now - _HOUR).build()
+            builder = builder.add_revoked_certificate(revoked)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    def _builder(
+        self, subject: x509.Name, public: ec.EllipticCurvePublicKey, left: timedelta = _HOUR
+    ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         return (
             x509.CertificateBuilder()
@@ -74,8 +99,8 @@ class Authority:
             .issuer_name(self._name)
             .public_key(public)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - _HOUR)
-            .not_valid_after(now + _HOUR)
+            .not_valid_before(now - 2 * _HOUR)
+            .not_valid_after(now + left)
         )
 
 

@@ -39,12 +39,19 @@ class Up:
     """A running mesh. ``ready`` is the ready document; ``output`` what it has printed so far."""
 
     def __init__(
-        self, folder: Path, manifests: Mapping[str, str], *options: str, env: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        manifests: Mapping[str, str],
+        *options: str,
+        env: Mapping[str, str] | None = None,
+        through: tuple[str, ...] = (),
     ) -> None:
+        """``through``: a command that runs another command, for a system that is different from this one."""
         self.folder = folder
         self.manifests = folder / "manifests"
         self.state = folder / "state"
         self._options = options
+        self._through = through
         self._env = {**os.environ, **(env or {})}
         self._ready_file = folder / "ready.json"
         self._log = folder / "up.log"
@@ -68,7 +75,16 @@ class Up:
 
     def start(self) -> Up:
         self._ready_file.unlink(missing_ok=True)
-        argv = [*ISTHMUS, "up", str(self.manifests), "--state", str(self.state), "--ready-file", str(self._ready_file)]
+        argv = [
+            *self._through,
+            *ISTHMUS,
+            "up",
+            str(self.manifests),
+            "--state",
+            str(self.state),
+            "--ready-file",
+            str(self._ready_file),
+        ]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 (*argv, *self._options), stdout=log, stderr=log, cwd=self.folder, env=self._env

@@ -1,6 +1,7 @@
 """Checks of what is legal but wrong. Adding one = one module, one entry, one test."""
 
 from isthmus.analyze import (
+    claim_route,
     custom_rule,
     deny_tcp,
     jwks_uri,
@@ -9,6 +10,7 @@ from isthmus.analyze import (
     plaintext_peer,
     retry_timeout,
     stripped_token,
+    tls_file,
     unmatched_service,
     unused_server,
 )
@@ -21,8 +23,10 @@ CHECKS: tuple[Check, ...] = (
     deny_tcp.CHECK,
     unused_server.CHECK,
     stripped_token.CHECK,
+    claim_route.CHECK,
     jwks_uri.CHECK,
     own_port.CHECK,
     retry_timeout.CHECK,
     unmatched_service.CHECK,
+    tls_file.CHECK,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from isthmus.analyze.check import Check, at, listed
 from isthmus.diag import Code, Report, Severity
 from isthmus.model.mesh import Mesh
-from isthmus.model.workload import Placement
+from isthmus.model.workload import Network, Placement
 
 OWN_PORT = Code(
     "ISM5008",
@@ -15,7 +15,8 @@ OWN_PORT = Code(
     what="A workload of this machine listens on a loopback port of its own, behind its sidecar.",
     why="Nothing but the machine itself keeps local processes from that port: there, no policy is asked.",
     example="kind: WorkloadEntry\nspec: {address: 127.0.0.1, ports: {http: 8080}}",
-    fix="Nothing on a machine of your own. On a shared one, run each program apart (user, container, VM).",
+    fix="A LocalWorkload with a command: `network: Isolated`. Otherwise nothing on a machine of your own; on a shared "
+    "one, run each program apart (user, container, VM).",
 )
 
 
@@ -24,7 +25,7 @@ def run(mesh: Mesh, report: Report) -> None:
     reachable = [
         workload
         for workload in mesh.workloads
-        if workload.placement is Placement.LOCAL and mesh.inbound_ports(workload)
+        if workload.placement is Placement.LOCAL and workload.network is Network.HOST and mesh.inbound_ports(workload)
     ]
     if reachable:
         names = listed(f"{workload.namespace}/{workload.name}" for workload in reachable)

@@ -70,7 +70,7 @@ def _hosts(gateway: Target, mesh: Mesh) -> set[str]:
         if not keys.isdisjoint(table.gateways)
         for route in table.routes
         if isinstance(route.action, Forward)
-        for destination in route.action.destinations
+        for destination in route.action.targets
     }
 
 

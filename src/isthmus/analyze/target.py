@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from isthmus.diag import Origin
-from isthmus.model.cluster import Protocol, ServicePort
+from isthmus.model.cluster import Protocol, Service, ServicePort
 from isthmus.model.mesh import Deployed, Mesh
 from isthmus.model.proxy import Role
 from isthmus.model.selector import Scope, labels_match
@@ -59,7 +59,7 @@ def _stands_for(known: Target, deployment: Deployed) -> bool:
 
 def _workload_ports(mesh: Mesh, workload: Workload) -> dict[int, Protocol]:
     ports = {port.number: Protocol.HTTP for port in mesh.inbound_ports(workload)}
-    for port in _service_ports(mesh, workload.namespace, workload.labels):
+    for port in _last_first(mesh.services_of(workload)):
         number = mesh.workload_port(port, workload)
         if number is not None:
             ports[number] = port.protocol
@@ -70,13 +70,17 @@ def _pod_ports(mesh: Mesh, deployment: Deployed) -> dict[int, Protocol]:
     """Only what services say by number: the names of a container's ports are the business of Kubernetes."""
     return {
         port.target if isinstance(port.target, int) else port.number: port.protocol
-        for port in _service_ports(mesh, deployment.namespace, deployment.labels)
+        for port in _last_first(_services_of_pods(mesh, deployment))
         if not isinstance(port.target, str)
     }
 
 
-def _service_ports(mesh: Mesh, namespace: str, labels: Mapping[str, str]) -> Iterator[ServicePort]:
-    """Of services whose selector matches; those that come first count, so they come last."""
-    for service in reversed(tuple(mesh.services.values())):
-        if service.namespace == namespace and service.selector and labels_match(service.selector, labels):
-            yield from reversed(service.ports)
+def _services_of_pods(mesh: Mesh, deployment: Deployed) -> list[Service]:
+    beside = mesh.services_by_namespace.get(deployment.namespace, ())
+    return [each for each in beside if each.selector and labels_match(each.selector, deployment.labels)]
+
+
+def _last_first(services: Sequence[Service]) -> Iterator[ServicePort]:
+    """The ports of services; those that come first count, so they come last."""
+    for service in reversed(services):
+        yield from reversed(service.ports)

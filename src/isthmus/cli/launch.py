@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 import time
@@ -11,23 +10,27 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from isthmus.api.client import ApiClient
+from isthmus.cli import ready_file
 from isthmus.cli.report import print_text
 from isthmus.config.load import NO_SUCH_PATH, STDIN
 from isthmus.diag import Place, Report, Source
-from isthmus.errors import IsthmusError, ManifestsBroken, Refused
+from isthmus.errors import IsthmusError, ManifestsBroken
 from isthmus.proxy.crew import CrewSettings
 from isthmus.proxy.envoy import AdminClient
 from isthmus.proxy.place import Folders
 from isthmus.proxy.plan import Plan, from_json
 from isthmus.proxy.ports import Published, check_published
+from isthmus.proxy.state_guard import guard
 from isthmus.proxy.supervise import Supervisor, SupervisorSettings
 from isthmus.state import Held, StateDir
+from isthmus.xds.relay import RELAY_ID
 
 _POLL_SECONDS = 0.05
 _PROGRAM_SECONDS = 20.0
@@ -53,12 +56,12 @@ OnReady = Callable[[dict[str, Any]], Awaitable[int | None]]
 
 
 async def launch(wanted: Launch, on_ready: OnReady) -> int:
-    """Run until a signal, or until ``on_ready`` answers an exit code. Raises PortTaken, StateHeld, StateUnusable."""
+    """Run until a signal, or until ``on_ready`` answers an exit code. Raises Refused, such as PortTaken."""
     _check_paths(wanted.paths)
     check_published(wanted.published)
-    if wanted.ready_file is not None and not wanted.ready_file.absolute().parent.is_dir():
-        raise Refused(f"{wanted.ready_file}: no such folder to write the ready file in")
     with StateDir.at(wanted.state).hold("up") as held:
+        if wanted.ready_file is not None:
+            ready_file.clear(wanted.ready_file)
         folders = Folders(held.state.path, held.runtime)
         client = ApiClient(held.runtime / "api.sock")
         settings = SupervisorSettings(
@@ -66,9 +69,13 @@ async def launch(wanted: Launch, on_ready: OnReady) -> int:
             control_plane=_control_plane(wanted, held),
             agent=(*_ISTHMUS, "agent", "--state", str(folders.state), "--runtime", str(held.runtime)),
         )
-        supervisor = Supervisor(settings, lambda version: _next_plan(client, version), client.join_token, _say)
+        supervisor = Supervisor(
+            settings, lambda version: _next_plan(client, version), client.join_token, _say, client.tell_listening
+        )
         running = asyncio.create_task(supervisor.run())
-        announcing = asyncio.create_task(_when_ready(client, supervisor, wanted, on_ready))
+        ready = partial(_until_ready, client, folders.admin_socket(RELAY_ID))
+        guarding = asyncio.create_task(guard(held, partial(_say, "state")))
+        announcing = asyncio.create_task(_when_ready(ready, supervisor, wanted, on_ready))
         try:
             await asyncio.wait({running, announcing}, return_when=asyncio.FIRST_COMPLETED)
             if announcing.done() and (code := announcing.result()) is not None:
@@ -77,12 +84,13 @@ async def launch(wanted: Launch, on_ready: OnReady) -> int:
                 return code
             return await running
         finally:
+            guarding.cancel()
             announcing.cancel()
             supervisor.stop()
             with suppress(asyncio.CancelledError, IsthmusError):
                 await running
             if wanted.ready_file is not None:
-                wanted.ready_file.unlink(missing_ok=True)
+                ready_file.remove(wanted.ready_file)
 
 
 def _check_paths(paths: Sequence[str]) -> None:
@@ -129,22 +137,25 @@ async def _next_plan(client: ApiClient, version: int | None) -> Plan:
             return from_json(found)
 
 
-async def _when_ready(client: ApiClient, supervisor: Supervisor, wanted: Launch, on_ready: OnReady) -> int | None:
-    ready = await _until_ready(client)
+async def _when_ready(
+    until_ready: Callable[[], Awaitable[dict[str, Any]]], supervisor: Supervisor, wanted: Launch, on_ready: OnReady
+) -> int | None:
+    ready = await until_ready()
     await _until_programs_listen(supervisor)
     if wanted.ready_file is not None:
-        temporary = wanted.ready_file.with_name(f".{wanted.ready_file.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(ready, indent=2) + "\n")
-        temporary.replace(wanted.ready_file)
+        ready_file.write(wanted.ready_file, ready)
     return await on_ready(ready)
 
 
-async def _until_ready(client: ApiClient) -> dict[str, Any]:
-    """Every proxy is in sync, and has opened every listener: a listener that waits for its key is no listener yet."""
+async def _until_ready(client: ApiClient, relay: Path) -> dict[str, Any]:
+    """Every proxy is in sync, and has opened every listener: a listener that waits for its key is no listener yet.
+
+    ``relay``: its admin socket, if there is one.
+    """
     while True:
         with suppress(IsthmusError, OSError):
             ready, document = await client.ready()
-            if ready and await _all_open(document):
+            if ready and await _all_open(document, relay):
                 return document
         await asyncio.sleep(_POLL_SECONDS)
 
@@ -159,19 +170,22 @@ async def _until_programs_listen(supervisor: Supervisor) -> None:
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _all_open(document: dict[str, Any]) -> bool:
-    for proxy in (*document["gateways"], *document["workloads"]):
-        stats = await AdminClient(Path(proxy["admin_socket"])).stats(
-            "listener_manager.total_listeners_(warming|active)"
-        )
+async def _all_open(document: dict[str, Any], relay: Path) -> bool:
+    sockets = [Path(proxy["admin_socket"]) for proxy in (*document["gateways"], *document["workloads"])]
+    if any(workload["isolated"] for workload in document["workloads"]):
+        sockets.append(relay)
+    for socket in sockets:
+        stats = await AdminClient(socket).stats("listener_manager.total_listeners_(warming|active)")
         if stats.get("listener_manager.total_listeners_warming", 1) != 0:
             return False
     return True
 
 
 def _say(who: str, what: str) -> None:
-    typer.echo(f"{who}: {what}", err=True)
+    _print_line(f"{who}: {what}")
 
 
 def _print_line(line: str) -> None:
-    typer.echo(line, err=True)
+    # A terminal that is gone, or a full disk behind it, is no reason to end what runs.
+    with suppress(OSError):
+        typer.echo(line, err=True)

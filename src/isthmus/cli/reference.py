@@ -24,13 +24,27 @@ from isthmus.kinds import KINDS, LATER_KINDS
 from isthmus.kinds.authorization_policy.attribute import KEYS
 from isthmus.kinds.shape.kind import AnyKind
 from isthmus.kinds.shape.mesh_config import MESH_CONFIG
+from isthmus.model.metric import (
+    CONTROL_PLANE_METRICS,
+    ENVOY_STAT_ENDINGS,
+    ENVOY_STAT_PARTS,
+    ENVOY_STATS,
+    LABELS,
+    PROXY_METRICS,
+    Metric,
+)
 
 _GENERATED = "<!-- Written by `make docs` from the source: change it there. -->\n"
 
 
 def pages() -> dict[str, str]:
     """The text of each page by its file name; the same source gives the same text."""
-    return {"codes.md": codes_page(all_codes()), "kinds.md": kinds_page(KINDS), "cli.md": cli_page()}
+    return {
+        "codes.md": codes_page(all_codes()),
+        "kinds.md": kinds_page(KINDS),
+        "cli.md": cli_page(),
+        "metrics.md": metrics_page(),
+    }
 
 
 def main(folder: Path) -> None:
@@ -155,6 +169,41 @@ def cli_page() -> str:
         rows = [_parameter(one) for one in command.params if not getattr(one, "hidden", False)]
         parts += [_table(("", "", "Default"), rows)] if rows else []
     return "\n".join(parts)
+
+
+def metrics_page() -> str:
+    """From the definitions that the builders, and the control plane, share."""
+    labels = [(f"`{name}`", about) for name, about in LABELS.items()]
+    endings = [(f"`...{name}`", about) for name, about in ENVOY_STAT_ENDINGS.items()]
+    parts = [(f"`...{name}...`", about) for name, about in ENVOY_STAT_PARTS.items()]
+    stats = [*((f"`{name}...`", about) for name, about in ENVOY_STATS.items()), *endings, *parts]
+    return "\n".join(
+        (
+            "# Metrics",
+            _GENERATED,
+            "How they are read and sent: [Telemetry](../guides/telemetry.md). Names, types and labels are Istio's.\n",
+            "## Of every proxy\n",
+            _table(("Metric", "Type", "", "`match.metric`"), _metrics(PROXY_METRICS, "selector")),
+            "Labels of all of them (`response_code` of those of HTTP only). What cannot be known is `unknown`.\n",
+            _table(("Label", ""), labels),
+            "Over OTLP what is looked up in the mesh is not there: `source_workload`, `source_workload_namespace`,\n"
+            "`source_app` and `source_version` where `reporter` is `destination`; what is unknown is empty.\n",
+            "## Of the control plane\n",
+            _table(("Metric", "Type", "", "Labels"), _metrics(CONTROL_PLANE_METRICS, "labels")),
+            "## Envoy's own\n",
+            "Beside these an Envoy keeps the statistics whose names (as its admin interface tells them) fit here;\n"
+            "Prometheus finds them as `envoy_...`.\n",
+            _table(("Name", ""), stats),
+        )
+    )
+
+
+def _metrics(metrics: Iterable[Metric], last: str) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for metric in metrics:
+        shown = metric.labels if last == "labels" else ((metric.selector,) if metric.selector else ())
+        rows.append((f"`{metric.name}`", metric.kind.value, metric.about, ", ".join(f"`{one}`" for one in shown)))
+    return rows
 
 
 def _commands(prefix: str, group: Any) -> Iterator[tuple[str, Any]]:

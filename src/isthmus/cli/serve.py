@@ -24,9 +24,12 @@ from isthmus.cli.publish import (
 )
 from isthmus.cli.report import print_text
 from isthmus.diag import Diagnostic
+from isthmus.proxy.state_guard import guard
 from isthmus.serve import ServeOptions
 from isthmus.serve import serve as serve_control_plane
-from isthmus.state import StateDir
+from isthmus.state import Held, StateDir
+
+_log = logging.getLogger(__name__)
 
 Strict = Annotated[bool, typer.Option("--strict", help="Any error ends the start, unresolved references too.")]
 
@@ -59,13 +62,15 @@ def serve(
         strict=strict,
         supervisor=supervisor,
     )
-    with folder.hold("serve") if supervisor is None else nullcontext():
-        asyncio.run(_until_signalled(options))
+    with folder.hold("serve") if supervisor is None else nullcontext() as held:
+        asyncio.run(_until_signalled(options, held))
     return 0
 
 
-async def _until_signalled(options: ServeOptions) -> None:
+async def _until_signalled(options: ServeOptions, held: Held | None) -> None:
+    """``held``: the state, unless a supervisor holds it."""
     loop = asyncio.get_running_loop()
+    guarding = asyncio.create_task(guard(held, _log.warning)) if held is not None else None
     running = asyncio.ensure_future(serve_control_plane(options, _show))
     if options.supervisor is None:
         loop.add_signal_handler(signal.SIGINT, running.cancel)
@@ -75,7 +80,10 @@ async def _until_signalled(options: ServeOptions) -> None:
     loop.add_signal_handler(signal.SIGTERM, running.cancel)
     with suppress(asyncio.CancelledError):
         await running
+    if guarding is not None:
+        guarding.cancel()
 
 
 def _show(found: Sequence[Diagnostic]) -> None:
-    print_text(found)
+    with suppress(OSError):
+        print_text(found)

@@ -77,9 +77,13 @@ async def announce(ready: dict[str, Any]) -> int | None:
         ports = ", ".join(f"{number} at {address}" for number, address in workload["inbound"].items())
         name = f"{workload['namespace']}/{workload['name']}"
         typer.echo(f"workload {name} ({workload['spiffe_id']}): {ports or 'calls only'}", err=True)
-    if ready["workloads"]:
+    open_ones = [one["name"] for one in ready["workloads"] if one["inbound"] and not one["isolated"]]
+    if open_ones:
+        names = ", ".join(open_ones)
         typer.echo(
-            "note: a program's own port beside its sidecar can be reached by every process of this machine", err=True
+            "note: a program's own port beside its sidecar can be reached by every process of this machine"
+            f" ({names}: in the machine's network)",
+            err=True,
         )
     if not ready["gateways"] and not ready["workloads"]:
         typer.echo("nothing runs yet: the manifests declare no gateway and no workload of this machine", err=True)
