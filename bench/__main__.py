@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import certificates, chains, compile_mesh, edits, hops, spread
+from bench import certificates, chains, changes, compile_mesh, edits, hops, scale, soak, spread, trees
 from bench.plot import draw
 
 RESULTS = Path(__file__).with_name("results")
@@ -25,7 +25,12 @@ BENCHES = {
     "spread": spread,
     "hops": hops,
     "chains": chains,
+    "trees": trees,
+    "changes": changes,
+    "scale": scale,
 }
+LONG = {"soak": soak}
+"""Only by name: an hour, unless it is told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,14 @@ class Row:
 
 
 def main(names: list[str]) -> None:
-    unknown = set(names) - BENCHES.keys()
+    known = BENCHES | LONG
+    unknown = set(names) - known.keys()
     if unknown:
-        sys.exit(f"no bench called {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
+        sys.exit(f"no bench called {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     rows: list[Row] = []
     for name in names or list(BENCHES):
-        print(f"{name}: {(BENCHES[name].__doc__ or '').splitlines()[0]}", file=sys.stderr)
-        rows += [Row(f"{name}: {what}", unit, tuple(rounds)) for what, unit, rounds in BENCHES[name].measure()]
+        print(f"{name}: {(known[name].__doc__ or '').splitlines()[0]}", file=sys.stderr)
+        rows += [Row(f"{name}: {what}", unit, tuple(rounds)) for what, unit, rounds in known[name].measure()]
     width = max(len(row.name) for row in rows)
     for row in rows:
         print(f"{row.name:{width}}  {row.median:12.3f} {row.unit:12}  {min(row.rounds):.3f} to {max(row.rounds):.3f}")
