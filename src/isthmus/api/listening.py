@@ -37,7 +37,7 @@ async def patiently(what: str, bind: Callable[[], T]) -> T:
 async def run_http(app: Starlette, listening: socket.socket) -> None:
     """Serve ``app`` until cancelled."""
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1)
-    #X
+    logging.getLogger("uvicorn.error").addFilter(_is_fault)
     server = uvicorn.Server(config)
     # Signals are the process's business, not this server's.
     server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
