@@ -25,8 +25,14 @@ $(STAMP): pyproject.toml
 demo: setup
 	$(BIN)/isthmus demo $(ARGS)
 
+# Most tests wait for processes to start; what makes claims about time or load runs by itself.
 test: setup
+ifeq ($(ARGS),)
+	$(BIN)/python -m pytest -n 4 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -m alone
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -19,7 +19,7 @@ from tests.real.fields_load import Load
 from tests.real.manifests import service, workload_entry
 from tests.real.up import Up, alive, children_of, eventually
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 HOST = "app.example.com"
 MANIFESTS = """\

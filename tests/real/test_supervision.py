@@ -17,7 +17,7 @@ from tests.real.changing import GATEWAY, SIDECAR, Changing, changing, routes
 from tests.real.load import Load
 from tests.real.up import ISTHMUS, Up, alive, children_of, eventually, isthmus
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 _LONG = 30.0
 """Seconds for a machine whose cores are busy; what was measured is printed."""

@@ -28,7 +28,7 @@ from tests.real.load import Load
 from tests.real.manifests import service, workload_entry
 from tests.real.up import development_jwks, eventually, isthmus
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 _LONG = 30.0
 
