@@ -112,7 +112,10 @@ async def _why_not_isolated(runtime: Path) -> str | None:
     """Why no workload can have a network of its own here; None: each can. Tried once for all lives of this process."""
     told = runtime / "isolation"
     if not told.exists():
-        told.write_text(await refusal(runtime) or "")
+        fresh = runtime / "isolation.new"
+        fresh.touch(mode=0o600)
+        fresh.write_text(await refusal(runtime) or "")
+        fresh.replace(told)
     return told.read_text() or None
 
 
