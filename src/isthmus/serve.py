@@ -51,7 +51,7 @@ from isthmus.keeping import Keeping
 from isthmus.latest import Latest
 from isthmus.model.world import IssuerKeys
 from isthmus.proxy.envoy import AdminClient
-from isthmus.proxy.namespace import refusal
+from isthmus.proxy.namespace import refusal_once
 from isthmus.proxy.place import Folders
 from isthmus.proxy.ports import PortBook, Published
 from isthmus.state import StateDir
@@ -105,18 +105,7 @@ async def serve(options: ServeOptions, show: Show) -> None:
     ``options.state`` is held already: its runtime folder is there. Raises ManifestsBroken, PortTaken, StateUnusable.
     """
     state = StateDir.at(options.state)
-    await _Services(options, state, show, await _why_not_isolated(state.runtime)).run()
-
-
-async def _why_not_isolated(runtime: Path) -> str | None:
-    """Why no workload can have a network of its own here; None: each can. Tried once for all lives of this process."""
-    told = runtime / "isolation"
-    if not told.exists():
-        fresh = runtime / "isolation.new"
-        fresh.touch(mode=0o600)
-        fresh.write_text(await refusal(runtime) or "")
-        fresh.replace(told)
-    return told.read_text() or None
+    await _Services(options, state, show, await refusal_once(state.runtime)).run()
 
 
 class _Services:

@@ -11,7 +11,7 @@ import pytest
 
 from isthmus.errors import Refused
 from isthmus.proxy.child import Child, start_child
-from isthmus.proxy.namespace import Inside, Namespace, inside_of, listens, of_process, refusal
+from isthmus.proxy.namespace import Inside, Namespace, inside_of, listens, of_process, refusal, refusal_once
 
 from .making import alive, until
 from .namespaces import needs_namespaces
@@ -156,3 +156,13 @@ async def test_it_says_why_it_cannot_be(tmp_path: Path) -> None:
     forbid = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
     (said,) = await output("unshare", "-Ur", "sh", "-c", forbid, "sh", sys.executable, "-c", code)
     assert said == "unshare: No space left on device"
+
+
+async def test_what_the_system_answered_is_kept_for_the_user_alone(tmp_path: Path) -> None:
+    first = await refusal_once(tmp_path)
+    told = tmp_path / "isolation"
+    assert told.stat().st_mode & 0o777 == 0o600
+    assert (told.read_text() or None) == first
+    told.write_text("not allowed here")
+    assert await refusal_once(tmp_path) == "not allowed here"
+    assert os.listdir(tmp_path) == ["isolation"]

@@ -161,3 +161,14 @@ async def refusal(hidden: Path, within: timedelta = timedelta(seconds=_SECONDS))
         return str(failed) or "no answer in time"
     finally:
         namespace.close()
+
+
+async def refusal_once(runtime: Path) -> str | None:
+    """What :func:`refusal` says, tried once for all lives of a process: kept in the runtime folder, written whole."""
+    told = runtime / "isolation"
+    if not told.exists():
+        fresh = runtime / "isolation.new"
+        fresh.touch(mode=0o600)
+        fresh.write_text(await refusal(runtime) or "")
+        fresh.replace(told)
+    return told.read_text() or None
