@@ -68,10 +68,13 @@ class TestOpen:
     def test_a_users_own_authority_may_be_there_already(self, tmp_path: Path) -> None:
         (tmp_path / "state/ca").mkdir(parents=True)
         StateDir.at(tmp_path / "state").open()
+        assert (tmp_path / "state/.gitignore").exists()
+        assert (tmp_path / "state/ca").is_dir()
 
     def test_what_a_crash_left_of_its_own_mark_does_not_stop_it(self, tmp_path: Path) -> None:
         (tmp_path / "..gitignore.0011aabb").write_text("")
         StateDir.at(tmp_path).open()
+        assert (tmp_path / ".gitignore").exists()
 
     def test_says_why_it_cannot_be_made(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("in the way")

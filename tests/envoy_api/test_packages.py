@@ -73,7 +73,9 @@ def test_durations(seconds: float) -> None:
 
 
 def test_well_known_types_come_from_the_same_pool() -> None:
-    listener_v3.Listener(enable_reuse_port=protobuf.BoolValue(value=False))
+    built = listener_v3.Listener(enable_reuse_port=protobuf.BoolValue(value=False))
+    assert built.HasField("enable_reuse_port")
+    assert not built.enable_reuse_port.value
 
 
 def test_json_opens_what_is_packed_and_reads_back() -> None:
