@@ -78,7 +78,7 @@ def measure() -> Iterator[tuple[str, str, list[float]]]:
 
 def _round(file: Path, text: str) -> Iterator[tuple[str, float]]:
     loader, compiler, memory = Loader(), Compiler(), Memory()
-    # As the control plane does at a start (serve.py).
+    # As the control plane does at a start (serve/).
     gc.collect()
     gc.disable()
     started = time.perf_counter()

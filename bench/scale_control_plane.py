@@ -109,7 +109,7 @@ async def main(folder: Path, state: Path | None) -> None:
     measured.load()
     measured.plane.rebuild()
     compiled = time.monotonic() - started
-    # As serve.py does.
+    # As serve/services.py does.
     gc.collect()
     gc.freeze()
     gc.enable()

@@ -59,8 +59,8 @@ PROTOBUF = {"envoy_api", "identity", "proxy"}
 """Rooms that name protobuf itself; those that may import envoy_api use its messages."""
 GRPC = {"ads", "identity", "proxy", "control", "serve"}
 
-SHELL = {"keeping.py", "server.py", "watch.py", "load.py", "fetch.py", "store.py", "agent.py", "state.py", "serve.py"}
-SHELL_FOLDERS = {"proxy", "api", "demo", "cli"}
+SHELL = {"keeping.py", "server.py", "watch.py", "load.py", "fetch.py", "store.py", "agent.py", "state.py"}
+SHELL_FOLDERS = {"proxy", "api", "demo", "serve", "cli"}
 MACHINE = {
     *("fcntl", "http", "httpx", "mmap", "multiprocessing", "requests", "select", "selectors", "shutil", "signal"),
     *("socket", "ssl", "subprocess", "tempfile", "threading", "time", "uvicorn", "watchfiles"),

@@ -1,1 +1,1 @@
-"""The control plane's stages between the pure core and its servers; ``serve.py`` connects them."""
+"""The control plane's stages between the pure core and its servers; ``serve/`` connects them."""
