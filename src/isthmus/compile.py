@@ -385,8 +385,9 @@ def assign_proxies(mesh: Mesh, report: Report) -> Mesh:
             workload.labels,
             Identity(trust_domain, workload.namespace, workload.service_account),
             workload.origin,
+            workload.node,
         )
         for workload in mesh.workloads
-        if workload.placement is Placement.LOCAL
+        if workload.placement is not Placement.REMOTE
     ]
     return replace(mesh, proxies=(*gateways, *sidecars))

@@ -9,6 +9,7 @@ from security_manifest import SHOP, Applied, applied, origin, policy
 from isthmus.config.decode import Field, Support
 from isthmus.kinds.authorization_policy import KIND
 from isthmus.model.facts import Facts, holds
+from isthmus.model.federation import BundleEndpointProfile, FederatedTrustDomain
 from isthmus.model.match import Exact, Regex
 from isthmus.model.mesh import Mesh
 from isthmus.model.policy import Action
@@ -658,3 +659,55 @@ def test_the_reference_lists_every_field() -> None:
     narrowing = {"targetRef", "targetRefs"}
     assert set(listed) == {*both, *negative, *rest, *narrowing}
     assert {name for name, support in listed.items() if support is not Support.ENFORCED} == narrowing
+
+
+ALIASED = replace(
+    SHOP,
+    settings=Settings(trust_domain="new-td", trust_domain_aliases=("old-td", "elsewhere")),
+    federated=(
+        FederatedTrustDomain(
+            "td2", "https://td2", BundleEndpointProfile.https_web, None, None, origin("FederatedTrustDomain")
+        ),
+    ),
+)
+
+
+def callers(field: str) -> frozenset[str]:
+    """The trust domains whose ``ns/shop/sa/orders`` gets in."""
+    result = authorization(f"rules:\n- from: [{{source: {{{field}}}}}]", mesh=ALIASED)
+    assert result.found == []
+    rule = result.mesh.policies.authorization[0].rules[0].predicate
+    known = ("new-td", "old-td", "elsewhere", "td2", "cluster.local", "stranger")
+    return frozenset(name for name in known if holds(rule, Facts(peer=f"spiffe://{name}/ns/shop/sa/orders")))
+
+
+OURS = frozenset({"new-td", "old-td", "elsewhere"})
+
+
+@pytest.mark.parametrize(
+    ("field", "domains"),
+    [
+        ("principals: [new-td/ns/shop/sa/orders]", OURS),
+        ("principals: [old-td/ns/shop/sa/orders]", OURS),
+        ("principals: [cluster.local/ns/shop/sa/orders]", OURS),
+        ('principals: ["*-td/ns/shop/sa/orders"]', OURS),
+        ("principals: [old-td/ns/shop/sa/*]", OURS),
+        ("principals: [td2/ns/shop/sa/orders]", {"td2"}),
+        ('principals: ["*/ns/shop/sa/orders"]', {*OURS, "td2", "cluster.local", "stranger"}),
+        ("principals: [old-td/ns/shop/*]", {"old-td"}),
+        ("namespaces: [shop]", OURS),
+        ("serviceAccounts: [orders]", OURS),
+    ],
+)
+def test_the_mesh_is_meant_by_each_of_its_names(field: str, domains: frozenset[str]) -> None:
+    """Istio: pilot/pkg/security/trustdomain/bundle.go; of namespaces and service accounts, the mesh's own alone."""
+    assert callers(field) == domains
+
+
+@pytest.mark.parametrize(("value", "domains"), [("old-td", OURS), ("td2", {"td2"}), ("*-td", {"new-td", "old-td"})])
+def test_a_trust_domain_is_meant_by_each_of_its_names(value: str, domains: frozenset[str]) -> None:
+    result = authorization(f'rules:\n- when: [{{key: source.trustDomain, values: ["{value}"]}}]', mesh=ALIASED)
+    assert result.found == []
+    rule = result.mesh.policies.authorization[0].rules[0].predicate
+    known = ("new-td", "old-td", "elsewhere", "td2", "stranger")
+    assert {name for name in known if holds(rule, Facts(peer=f"spiffe://{name}/ns/shop/sa/orders"))} == domains

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import base64
+
 import pytest
 from credential import pair, secret
+from tests.real.pki import Authority
 from traffic_manifest import Compiled, compiled, core, networking
 
-from isthmus.model.gateway import Gateway, ServerHost, ServerProtocol, ServerTlsMode, TlsVersion, narrower_host
+from isthmus.model.client_traffic import ClientValidation, SanMatch, SanType, TlsVersion
+from isthmus.model.gateway import Gateway, ServerHost, ServerProtocol, ServerTlsMode, narrower_host
+from isthmus.model.match import Exact
+from isthmus.model.traffic_policy import CertificateFiles
 
 CERT, KEY = pair("edge")
+ROOT = Authority("root")
+CA = ROOT.pem
 TLS_SECRET = secret("edge-tls", tls_crt=CERT, tls_key=KEY)
 
 
@@ -74,7 +82,7 @@ def test_simple_tls_with_its_secret() -> None:
     assert done.found == []
     found = only(done).servers[0].tls
     assert found is not None
-    assert (found.mode, found.credential, found.ca_credential) == (ServerTlsMode.SIMPLE, "edge-tls", None)
+    assert (found.mode, found.certificates, found.ca_credential) == (ServerTlsMode.SIMPLE, ("edge-tls",), None)
     assert (found.minimum_version, found.maximum_version) == (TlsVersion.TLSV1_3, TlsVersion.TLSV1_3)
     assert found.cipher_suites == ("AES128-GCM-SHA256",)
 
@@ -88,9 +96,9 @@ def test_a_missing_secret_is_warned_about_and_the_server_stays() -> None:
 @pytest.mark.parametrize(
     ("secrets", "ca"),
     [
-        ([secret("edge-tls", tls_crt=CERT, tls_key=KEY, ca_crt=CERT)], "edge-tls"),
-        ([secret("edge-tls", kind="Opaque", cert=CERT, key=KEY, cacert=CERT)], "edge-tls"),
-        ([TLS_SECRET, secret("edge-tls-cacert", kind="Opaque", cacert=CERT)], "edge-tls-cacert"),
+        ([secret("edge-tls", tls_crt=CERT, tls_key=KEY, ca_crt=CA)], "edge-tls"),
+        ([secret("edge-tls", kind="Opaque", cert=CERT, key=KEY, cacert=CA)], "edge-tls"),
+        ([TLS_SECRET, secret("edge-tls-cacert", kind="Opaque", cacert=CA)], "edge-tls-cacert"),
     ],
 )
 def test_mutual_tls_finds_the_clients_ca(secrets: list[str], ca: str) -> None:
@@ -108,6 +116,49 @@ def test_mutual_tls_without_a_ca_is_not_opened(secrets: list[str]) -> None:
     assert not only(done).servers
 
 
+@pytest.mark.parametrize("mode", ["MUTUAL", "OPTIONAL_MUTUAL"])
+def test_what_clients_must_show(mode: str) -> None:
+    spki, pin = base64.b64encode(bytes(32)).decode(), "AB" * 32
+    tls = (
+        f"{{mode: {mode}, credentialName: edge-tls, caCertCredentialName: clients, "
+        f"subjectAltNames: [a.example.com, 10.0.0.1], "
+        f"verifyCertificateSpki: ['{spki}'], verifyCertificateHash: ['{pin}']}}"
+    )
+    done = compiled(text(https(tls)), TLS_SECRET, secret("clients", kind="Opaque", ca_crt=CA))
+    assert done.found == []
+    found = only(done).servers[0].tls
+    assert found is not None
+    assert (found.mode, found.ca_credential) == (ServerTlsMode[mode], "clients")
+    names = [SanMatch(of, Exact("a.example.com")) for of in (SanType.DNS, SanType.URI, SanType.EMAIL)]
+    sans = (*names, SanMatch(SanType.IP_ADDRESS, Exact("10.0.0.1")))
+    assert found.validation == ClientValidation(sans=sans, spki_hashes=(spki,), certificate_hashes=(pin,))
+
+
+def test_certificates_in_files() -> None:
+    files = "serverCertificate: /c/tls.crt, privateKey: /c/tls.key, caCertificates: /c/ca.crt, caCrl: /c/ca.crl"
+    done = compiled(text(https(f"{{mode: MUTUAL, {files}}}")))
+    assert done.found == []
+    found = only(done).servers[0].tls
+    assert found is not None
+    assert found.certificates == (CertificateFiles("/c/tls.crt", "/c/tls.key"),)
+    assert (found.ca_file, found.ca_credential, found.validation.crl_file) == ("/c/ca.crt", None, "/c/ca.crl")
+
+
+def test_two_certificates_and_the_meshs_own() -> None:
+    pairs = "[{serverCertificate: /a, privateKey: /b}, {serverCertificate: /c, privateKey: /d}]"
+    written = (
+        "{mode: SIMPLE, credentialNames: [edge-tls, x]}",
+        f"{{mode: SIMPLE, tlsCertificates: {pairs}}}",
+        "{mode: ISTIO_MUTUAL}",
+    )
+    found = [only(compiled(text(https(tls)), TLS_SECRET)).servers[0].tls for tls in written]
+    assert [one.certificates for one in found if one is not None] == [
+        ("edge-tls", "x"),
+        (CertificateFiles("/a", "/b"), CertificateFiles("/c", "/d")),
+        (),
+    ]
+
+
 def test_mutual_tls_without_any_secret_gets_no_development_ca() -> None:
     done = compiled(text(https("{mode: MUTUAL, credentialName: edge-tls}")))
     assert done.found == ["9:41 error ISM2111", "9:41 warning ISM2110"]
@@ -117,8 +168,6 @@ def test_mutual_tls_without_any_secret_gets_no_development_ca() -> None:
 @pytest.mark.parametrize(
     ("tls", "at"),
     [
-        ("{mode: ISTIO_MUTUAL}", "9:17"),
-        ("{mode: OPTIONAL_MUTUAL, credentialName: edge-tls}", "9:17"),
         ("{mode: AUTO_PASSTHROUGH}", "9:17"),
         ("{mode: SIMPLE}", "9:10"),
     ],
@@ -206,9 +255,19 @@ def test_a_secret_without_a_certificate_opens_nothing() -> None:
             https("{mode: SIMPLE, credentialName: x, minProtocolVersion: TLSV1_3, maxProtocolVersion: TLSV1_2}"),
             "9:10 error ISM1106",
         ),
-        (https("{mode: SIMPLE, credentialName: x, subjectAltNames: [a]}"), "9:44 error ISM1105"),
-        (https("{mode: SIMPLE, credentialName: x, caCrl: a}"), "9:44 error ISM1105"),
-        (https("{mode: SIMPLE, serverCertificate: /a}"), "9:44 error ISM2101"),
+        (https("{mode: SIMPLE, credentialName: x, subjectAltNames: [a]}"), "7:5 error ISM1106"),
+        (https("{mode: ISTIO_MUTUAL, credentialName: x}"), "7:5 error ISM1106"),
+        (https("{mode: ISTIO_MUTUAL, verifyCertificateSpki: []}"), "7:5 error ISM1106"),
+        (https("{mode: MUTUAL, credentialName: x, caCrl: a}"), "9:51 error ISM1106"),
+        (https("{mode: MUTUAL, credentialName: x, caCrl: /a}"), "9:10 error ISM1106"),
+        (https("{mode: MUTUAL, credentialName: x, caCertificates: /a~b}"), "9:60 error ISM1106"),
+        (https("{mode: MUTUAL, credentialName: x, caCertificates: /a, caCertCredentialName: b}"), "9:10 error ISM1106"),
+        (https("{mode: MUTUAL, credentialName: x, verifyCertificateSpki: [AAAA]}"), "9:68 error ISM1106"),
+        (https("{mode: MUTUAL, credentialName: x, verifyCertificateHash: ['ab:cd']}"), "9:68 error ISM1106"),
+        (https("{mode: SIMPLE, serverCertificate: /a}"), "9:10 error ISM1106"),
+        (https("{mode: SIMPLE, credentialName: x, credentialNames: [y]}"), "9:10 error ISM1106"),
+        (https("{mode: SIMPLE, credentialNames: [x, y, z]}"), "9:42 error ISM1106"),
+        (https("{mode: SIMPLE, credentialName: x, insecureSkipVerify: true}"), "9:64 error ISM2101"),
         (https("{mode: SIMPEL}"), "9:17 error ISM1106"),
     ],
 )

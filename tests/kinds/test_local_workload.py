@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from traffic_manifest import ORDERS, compiled, networking
 
-from isthmus.model.workload import Command, Network, Placement, WorkloadPort
+from isthmus.model.workload import Command, Interception, Network, Placement, WorkloadPort
 
 
 def workload(spec: str, metadata: str = "") -> str:
@@ -125,3 +125,20 @@ def test_a_network_that_is_none() -> None:
     done = compiled(workload("{command: [web], network: isolated}"))
     assert done.found == ["5:29 error ISM1106"]
     assert '"isolated" is not one of Host, Isolated' in done.messages
+
+
+@pytest.mark.parametrize(
+    "spec", ["{command: [web], network: Host, interceptionMode: REDIRECT}", "interceptionMode: REDIRECT"]
+)
+def test_calls_are_redirected_in_a_network_of_its_own_only(spec: str) -> None:
+    """ISM2182."""
+    done = compiled(workload(spec))
+    assert [found.partition(" ")[2] for found in done.found] == ["error ISM2182"]
+    (made,) = done.mesh.workloads
+    assert made.interception is Interception.NONE
+
+
+def test_calls_are_redirected_where_it_is_said() -> None:
+    (made,) = compiled(workload("{command: [web], interceptionMode: REDIRECT}")).mesh.workloads
+    assert made.interception is Interception.REDIRECT
+    assert "TPROXY" in compiled(workload("{command: [web], interceptionMode: TPROXY}")).messages

@@ -125,7 +125,8 @@ class Field:
 
 @cache
 def _attribute(name: str) -> str:
-    return re.sub(r"([A-Z])", lambda m: "_" + m[1].lower(), name)
+    """``bundleEndpointURL`` is ``bundle_endpoint_url``."""
+    return re.sub(r"[A-Z]+(?![a-z])|[A-Z]", lambda m: "_" + m[0].lower(), name)
 
 
 def required(name: str, reader: Reader[Any], note: str = "") -> Field:

@@ -2,9 +2,11 @@
 
 from isthmus.kinds import (
     authorization_policy,
+    client_traffic_policy,
     config_map,
     deployment,
     destination_rule,
+    federated_trust_domain,
     gateway,
     local_workload,
     namespace,
@@ -17,21 +19,27 @@ from isthmus.kinds import (
     telemetry,
     virtual_service,
     workload_entry,
+    workload_group,
+    workload_registration,
 )
 from isthmus.kinds.shape.kind import AnyKind
 
 KINDS: tuple[AnyKind, ...] = (
     config_map.KIND,
+    federated_trust_domain.KIND,
     namespace.KIND,
     service_account.KIND,
     secret.KIND,
     service.KIND,
     service_entry.KIND,
+    workload_group.KIND,
     workload_entry.KIND,
     local_workload.KIND,
+    workload_registration.KIND,
     deployment.KIND,
     destination_rule.KIND,
     gateway.KIND,
+    client_traffic_policy.KIND,
     virtual_service.KIND,
     peer_authentication.KIND,
     request_authentication.KIND,
@@ -40,7 +48,7 @@ KINDS: tuple[AnyKind, ...] = (
 )
 
 LATER_KINDS: dict[str, tuple[str, ...]] = {
-    "networking.istio.io": ("EnvoyFilter", "ProxyConfig", "Sidecar", "WorkloadGroup"),
+    "networking.istio.io": ("EnvoyFilter", "ProxyConfig", "Sidecar"),
     "extensions.istio.io": ("TrafficExtension", "WasmPlugin"),
 }
 """Kinds that Istio serves and this version does not act on, by API group."""

@@ -149,9 +149,11 @@ def _check_default_providers(config: MeshConfig, settings: Settings, report: Rep
 def _settings(config: MeshConfig, resource: Resource[ConfigMapSpec], settings: Settings) -> Settings:
     outbound, normalization = config.outbound_traffic_policy, config.path_normalization
     topology = config.default_config.gateway_topology if config.default_config is not None else None
+    own = config.trust_domain or settings.trust_domain
     changed = replace(
         settings,
-        trust_domain=config.trust_domain or settings.trust_domain,
+        trust_domain=own,
+        trust_domain_aliases=tuple(dict.fromkeys(name for name in config.trust_domain_aliases if name != own)),
         root_namespace=config.root_namespace or settings.root_namespace,
         outbound_policy=outbound.mode if outbound is not None else settings.outbound_policy,
         path_normalization=normalization.normalization if normalization is not None else settings.path_normalization,

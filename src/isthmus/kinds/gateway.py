@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from isthmus.config.decode import Reader, checked, fail, later, list_of, map_of, optional, port, record, required, text
 from isthmus.config.node import Node
@@ -17,7 +17,9 @@ from isthmus.kinds.shape.server_tls import (
     SERVER_TLS,
     ServerTlsSpec,
     ends_tls,
+    mode_problem,
     passes_through,
+    said,
     server_tls,
 )
 from isthmus.kinds.shape.version import NETWORKING
@@ -117,8 +119,8 @@ def _server_problem(server: ServerSpec) -> str | None:
         if passes_through(tls) and ends_tls(tls):
             unsaid = "no mode is given, which means PASSTHROUGH" if tls.mode is None else "mode is PASSTHROUGH"
             return f"{unsaid}: TLS is not ended here, so certificates, versions and cipher suites have no effect"
-        return None
-    if tls is not None and (tls.mode is not None or tls.credential_name is not None or tls.cipher_suites):
+        return mode_problem(tls)
+    if tls is not None and (tls.mode is not None or tls.cipher_suites or said(tls)):
         return f"a server of protocol {protocol.name} can have no TLS but httpsRedirect; did you mean protocol HTTPS?"
     return None
 
@@ -166,9 +168,39 @@ class _Claim:
     server: Server
 
 
+@dataclass(slots=True)
+class _Port:
+    """The claims on one port of Gateways with one selector: of the first's use and address, or they were refused."""
+
+    first: _Claim
+    by_host: dict[str, list[tuple[int, _Claim]]] = field(default_factory=dict)
+    """With the place of each among all claims."""
+
+
+@dataclass(slots=True)
+class _Claims:
+    """All claims so far; ten thousand servers are not compared each with each."""
+
+    mesh: Mesh
+    _count: int = 0
+    _ports: dict[int, dict[tuple[tuple[str, str], ...], _Port]] = field(default_factory=dict)
+
+    def add(self, claim: _Claim) -> None:
+        by_selector = self._ports.setdefault(claim.server.port, {})
+        found = by_selector.setdefault(claim.gateway.selector, _Port(claim))
+        self._count += 1
+        for host in claim.server.hosts:
+            found.by_host.setdefault(host.name, []).append((self._count, claim))
+
+    def rivals(self, claim: _Claim) -> list[_Port]:
+        """Those on the same port of the same proxies."""
+        on_port = self._ports.get(claim.server.port, {}).values()
+        return [one for one in on_port if share_proxies(one.first.gateway, claim.gateway, self.mesh)]
+
+
 def apply(resources: Sequence[Resource[GatewaySpec]], mesh: Mesh, report: Report) -> Mesh:
     gateways: list[Gateway] = []
-    claims: dict[int, list[_Claim]] = {}
+    claims = _Claims(mesh)
     for resource in resources:
         gateway = Gateway(
             name=resource.name,
@@ -182,13 +214,12 @@ def apply(resources: Sequence[Resource[GatewaySpec]], mesh: Mesh, report: Report
             server = _server(spec, resource, mesh, report)
             if server is None:
                 hosts = tuple(_server_host(host, resource.namespace).name for host in spec.hosts)
-                closed.append(ClosedServer(spec.port.number, hosts))
+                closed.append(ClosedServer(spec.port.number, hosts, spec.port.name))
                 continue
-            on_port = claims.setdefault(server.port, [])
-            server = _unclaimed(spec, _Claim(gateway, server), on_port, mesh, report)
+            server = _unclaimed(spec, _Claim(gateway, server), claims, report)
             if server is not None:
                 servers.append(server)
-                on_port.append(_Claim(gateway, server))
+                claims.add(_Claim(gateway, server))
         gateways.append(replace(gateway, servers=tuple(servers), closed=tuple(closed)))
     for deployment in mesh.deployments:
         _tell_of(deployment, gateways, mesh, report)
@@ -225,11 +256,11 @@ def _server_host(written: str, namespace: str) -> ServerHost:
     return ServerHost(name, {"": None, "*": None, ".": namespace}.get(where, where))
 
 
-def _unclaimed(spec: ServerSpec, new: _Claim, earlier: Sequence[_Claim], mesh: Mesh, report: Report) -> Server | None:
+def _unclaimed(spec: ServerSpec, new: _Claim, earlier: _Claims, report: Report) -> Server | None:
     """``new`` without the hosts that servers before it have on the same port of the same proxies."""
-    rivals = [claim for claim in earlier if _share_proxies(claim.gateway, new.gateway, mesh)]
+    ports = earlier.rivals(new)
     number = new.server.port
-    for rival in rivals:
+    for rival in (one.first for one in ports):
         if _use(rival.server) != _use(new.server):
             theirs, ours = rival.server.protocol.name, new.server.protocol.name
             other = rival.gateway.origin.ref
@@ -240,9 +271,10 @@ def _unclaimed(spec: ServerSpec, new: _Claim, earlier: Sequence[_Claim], mesh: M
             reason = f"{rival.gateway.origin.ref} opens the port at {theirs} on the same proxies: one port, one address"
             report.add(SERVER_NOT_OPENED, spec.at.at("bind"), port=number, reason=reason)
             return None
-    kept = []
+    kept: list[ServerHost] = []
     for index, host in enumerate(new.server.hosts):
-        rival_claim = next((rival for rival in rivals if _same_host(rival.server, host)), None)
+        named = sorted((one for found in ports for one in found.by_host.get(host.name, ())), key=lambda one: one[0])
+        rival_claim = next((rival for _, rival in named if _same_host(rival.server, host)), None)
         if rival_claim is None and host not in kept:
             kept.append(host)
         elif rival_claim is not None:
@@ -265,7 +297,8 @@ def _same_host(server: Server, host: ServerHost) -> bool:
     return False
 
 
-def _share_proxies(left: Gateway, right: Gateway, mesh: Mesh) -> bool:
+def share_proxies(left: Gateway, right: Gateway, mesh: Mesh) -> bool:
+    """Whether any proxy may carry the servers of both."""
     one, two = dict(left.selector), dict(right.selector)
     if labels_match(one, two) or labels_match(two, one):
         return True

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from isthmus.config.decode import Reader, checked, list_of, map_of, optional, port, record, required, text
+from isthmus.config.decode import Reader, checked, enum_of, list_of, map_of, optional, port, record, required, text
 from isthmus.config.node import Node
 from isthmus.config.resource import Resource
 from isthmus.diag import Code, Report, Severity
@@ -21,7 +21,7 @@ from isthmus.kinds.virtual_service.nobody_says_where import NOBODY_SAYS_WHERE
 from isthmus.kinds.workload_entry import is_loopback
 from isthmus.model.cluster import Resolution
 from isthmus.model.mesh import Mesh
-from isthmus.model.workload import Command, Network, Placement, Upstream, Workload, WorkloadPort
+from isthmus.model.workload import Command, Interception, Network, Placement, Upstream, Workload, WorkloadPort
 
 DUPLICATE_WORKLOAD = Code(
     "ISM2104",
@@ -56,6 +56,18 @@ NO_WAY_AROUND = Code(
     example="metadata:\n  annotations: {traffic.sidecar.istio.io/excludeOutboundIPRanges: 192.0.2.0/24}\n"
     "spec:\n  network: Isolated\n  command: [web]",
     fix="Take one of the two out. Without `network`, such a workload stays in the machine's network.",
+)
+
+NOTHING_TO_REDIRECT = Code(
+    "ISM2182",
+    Severity.ERROR,
+    "Calls redirected in the machine's network",
+    "interceptionMode: REDIRECT needs network: Isolated: this program's calls are not redirected",
+    what="A LocalWorkload asks that its connections are redirected to its sidecar, in the machine's own network.",
+    why="There a redirection would take the connections of every process; a network of its own has this program alone.",
+    example="kind: LocalWorkload\nspec:\n  network: Host\n  interceptionMode: REDIRECT\n  command: [web]",
+    fix="Take `network: Host` away, and give it a command; or let it call through http_proxy or upstreams.",
+    stops=False,
 )
 
 RUN_SOURCE = "<isthmus run>"
@@ -93,6 +105,7 @@ class LocalWorkloadSpec:
     ports: tuple[PortSpec, ...]
     upstreams: tuple[UpstreamSpec, ...]
     network: Network | None
+    interception_mode: Interception
 
 
 def _bind_problem(bind: str) -> str | None:
@@ -139,6 +152,7 @@ _UPSTREAM = record(
     optional("bind", checked(text, _bind_problem), "127.0.0.1:0", note="loopback only; port 0: a free one"),
 )
 _NETWORK = converted(checked(text, _network_problem), lambda written, *_: Network(written))
+_INTERCEPTION_NOTE = "REDIRECT: every TCP connection goes to the sidecar, which answers the services' names as well"
 _NETWORK_NOTE = (
     "Isolated (with a command, the default): its own and its sidecar's, where that is allowed; Host: the machine's"
 )
@@ -154,6 +168,7 @@ SPEC: Reader[LocalWorkloadSpec] = checked(
         optional("ports", checked(list_of(_PORT), _ports_problem), ()),
         optional("upstreams", list_of(_UPSTREAM), ()),
         optional("network", _NETWORK, note=_NETWORK_NOTE),
+        optional("interceptionMode", enum_of(Interception), Interception.NONE, note=_INTERCEPTION_NOTE),
     ),
     _args_problem,
 )
@@ -176,6 +191,7 @@ def apply(resources: Sequence[Resource[LocalWorkloadSpec]], mesh: Mesh, report: 
 def _workload(resource: Resource[LocalWorkloadSpec], mesh: Mesh, report: Report) -> Workload:
     spec = resource.spec
     exclusion = excluded(resource, report)
+    network = _network(resource, exclusion, report)
     return Workload(
         name=resource.name,
         namespace=resource.namespace,
@@ -187,7 +203,8 @@ def _workload(resource: Resource[LocalWorkloadSpec], mesh: Mesh, report: Report)
         origin=resource.origin,
         command=_command(resource),
         upstreams=tuple(_upstream(each, resource, mesh, report) for each in spec.upstreams),
-        network=_network(resource, exclusion, report),
+        network=network,
+        interception=_interception(resource, network, report),
         no_proxy=exclusion.ranges,
         direct_ports=exclusion.ports,
     )
@@ -204,6 +221,14 @@ def _network(resource: Resource[LocalWorkloadSpec], exclusion: Exclusion, report
         return Network.HOST
     if exclusion.ranges:
         report.add(NO_WAY_AROUND, at)
+    return wanted
+
+
+def _interception(resource: Resource[LocalWorkloadSpec], network: Network, report: Report) -> Interception:
+    wanted = resource.spec.interception_mode
+    if wanted is Interception.REDIRECT and network is not Network.ISOLATED:
+        report.add(NOTHING_TO_REDIRECT, resource.root.at("spec", "interceptionMode"))
+        return Interception.NONE
     return wanted
 
 

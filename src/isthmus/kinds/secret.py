@@ -5,22 +5,63 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from isthmus.config.decode import Reader, Unreadable, fail, noted, optional, record, text
 from isthmus.config.node import Node
 from isthmus.config.resource import Resource
-from isthmus.diag import Report
+from isthmus.diag import Code, Origin, Report, Severity
+from isthmus.kinds.shape.certificate import (
+    authority_oddities,
+    chain_oddities,
+    common_name,
+    list_oddity,
+    must_staple,
+    name_of,
+    pair_problem,
+    read_certificates,
+    read_lists,
+)
 from isthmus.kinds.shape.kind import Kind
 from isthmus.kinds.shape.server_tls import INVALID_CREDENTIAL
 from isthmus.kinds.shape.support import ENVELOPE
-from isthmus.model.credential import CA_KEYS, CERTIFICATE_KEYS
+from isthmus.model.credential import CA_KEYS, CERTIFICATE_KEYS, CRL_KEYS
+from isthmus.model.lifetime import Lasting, Lifetime
 from isthmus.model.mesh import Mesh, SecretRef
+
+ODD_CHAIN = Code(
+    "ISM2242",
+    Severity.WARNING,
+    "A certificate chain that clients may refuse",
+    'Secret "{name}", {key}: {oddity}',
+    what="The chain has a CA's certificate as its leaf, or certificates that do not sign one another in order.",
+    why="Envoy shows the chain as it is. Which clients take it depends on their TLS library.",
+    example="tls.crt: leaf, root, intermediate   # the intermediate signed the leaf",
+    fix="Put the leaf first, then each certificate's signer; have the leaf issued without CA:TRUE.",
+)
+ODD_BUNDLE = Code(
+    "ISM2243",
+    Severity.WARNING,
+    "A bundle of client CAs that is odd",
+    'Secret "{name}", {key}: {oddity}',
+    what="The bundle has no CA certificate at all, or two CAs of one name with different keys.",
+    why="It lets in fewer than it seems to, or those of a CA that was to be replaced.",
+    example="ca.crt: the client's own certificate",
+    fix="Give the CA that signs the clients' certificates; take the CA out that is not meant, or rename it.",
+)
+ODD_LIST = Code(
+    "ISM2244",
+    Severity.WARNING,
+    "A CA without its list of revoked certificates",
+    'Secret "{name}", {key}: {oddity}',
+    what="There is a list of revoked certificates, and it is not of this CA.",
+    why="Once there is any list, Envoy refuses every chain with a certificate whose CA has none.",
+    example="ca.crt: CAs A and B\nca.crl: the list of A",
+    fix="Add the lists of all CAs, intermediates too, one after the other.",
+)
 
 _TLS_TYPE = "kubernetes.io/tls"
 
@@ -106,18 +147,15 @@ def _secret(resource: Resource[SecretSpec], report: Report) -> SecretRef:
     """Keys whose values cannot be used are left out, so a gateway that needs them stays closed."""
     values = dict(resource.spec.values)
     for certificate, key in _pairs(resource.spec):
-        problem = _pair_problem(values.get(certificate), values.get(key), certificate, key)
+        problem = pair_problem(values.get(certificate), values.get(key), certificate, key)
         if problem is not None:
             report.add(INVALID_CREDENTIAL, _place(resource, certificate), name=resource.name, reason=problem)
             values.pop(certificate, None)
             values.pop(key, None)
-    for name in CA_KEYS:
-        if name in values and _certificates(values[name]) is None:
-            reason = f"{name} is not a PEM certificate"
-            report.add(INVALID_CREDENTIAL, _place(resource, name), name=resource.name, reason=reason)
-            del values[name]
+    _drop_unusable(resource, values, report)
+    _report_oddities(resource, values, report)
     digest = hashlib.sha256()
-    for name in (*(name for pair in CERTIFICATE_KEYS for name in pair), *CA_KEYS):
+    for name in (*(name for pair in CERTIFICATE_KEYS for name in pair), *CA_KEYS, *CRL_KEYS):
         # Only what is handed to proxies: a digest of a password could be guessed from.
         digest.update(f"{name}={len(values.get(name, b''))}:".encode() + values.get(name, b""))
     return SecretRef(
@@ -126,7 +164,63 @@ def _secret(resource: Resource[SecretSpec], report: Report) -> SecretRef:
         keys=frozenset(values),
         digest=digest.hexdigest(),
         origin=resource.origin,
+        lifetimes=tuple(_lifetimes(resource, values)),
+        must_staple=any(must_staple(_read(values, name)[:1]) for name, _ in CERTIFICATE_KEYS),
     )
+
+
+def _drop_unusable(resource: Resource[SecretSpec], values: dict[str, bytes], report: Report) -> None:
+    """CAs and lists that are none. A CA beside a list that cannot be read is not used without the list."""
+    authorities = [name for name in CA_KEYS if name in values]
+    for name in authorities:
+        if read_certificates(values[name]) is None:
+            reason = f"{name} is not a PEM certificate"
+            report.add(INVALID_CREDENTIAL, _place(resource, name), name=resource.name, reason=reason)
+            del values[name]
+    for name in CRL_KEYS:
+        # In a Secret of something else "crl" may be anybody's name for anything.
+        if name in values and (authorities or name == CRL_KEYS[0]) and read_lists(values[name]) is None:
+            reason = f"{name} is not a PEM list of revoked certificates (X509 CRL)"
+            report.add(INVALID_CREDENTIAL, _place(resource, name), name=resource.name, reason=reason)
+            for unusable in (name, *authorities):
+                values.pop(unusable, None)
+
+
+def _report_oddities(resource: Resource[SecretSpec], values: Mapping[str, bytes], report: Report) -> None:
+    """What can be used, and is probably not what was meant."""
+    for name, _ in CERTIFICATE_KEYS:
+        for oddity in chain_oddities(_read(values, name)) if name in values and _read(values, name) else ():
+            report.add(ODD_CHAIN, _place(resource, name), name=resource.name, key=name, oddity=oddity)
+    for name in CA_KEYS:
+        authorities = _read(values, name)
+        for oddity in authority_oddities(authorities) if authorities else ():
+            report.add(ODD_BUNDLE, _place(resource, name), name=resource.name, key=name, oddity=oddity)
+        for key in CRL_KEYS:
+            lists = read_lists(values.get(key, b""))
+            oddity_of_list = list_oddity(lists, authorities) if lists and authorities else None
+            if oddity_of_list is not None:
+                report.add(ODD_LIST, _place(resource, key), name=resource.name, key=key, oddity=oddity_of_list)
+
+
+def _read(values: Mapping[str, bytes], name: str) -> Sequence[x509.Certificate]:
+    return read_certificates(values.get(name, b"")) or ()
+
+
+def _lifetimes(resource: Resource[SecretSpec], values: Mapping[str, bytes]) -> Iterator[Lifetime]:
+    def origin(key: str) -> Origin:
+        return replace(resource.origin, source=_place(resource, key).source)
+
+    for name, of in (
+        *((chain, Lasting.CERTIFICATE) for chain, _ in CERTIFICATE_KEYS),
+        *((ca, Lasting.CA) for ca in CA_KEYS),
+    ):
+        for one in _read(values, name):
+            yield Lifetime(of, name_of(one), one.not_valid_before_utc, one.not_valid_after_utc, origin(name))
+    for name in CRL_KEYS:
+        for crl in read_lists(values.get(name, b"")) or ():
+            if crl.next_update_utc is not None:
+                issuer = common_name(crl.issuer)
+                yield Lifetime(Lasting.CRL, issuer, crl.last_update_utc, crl.next_update_utc, origin(name))
 
 
 def _pairs(spec: SecretSpec) -> list[tuple[str, str]]:
@@ -139,29 +233,6 @@ def _pairs(spec: SecretSpec) -> list[tuple[str, str]]:
 def _place(resource: Resource[SecretSpec], key: str) -> Node:
     plain = resource.root.get("stringData", key)
     return plain if plain is not None else resource.root.at("data", key)
-
-
-def _certificates(pem: bytes) -> list[x509.Certificate] | None:
-    try:
-        return x509.load_pem_x509_certificates(pem)
-    except ValueError:
-        return None
-
-
-def _pair_problem(certificate: bytes | None, key: bytes | None, certificate_name: str, key_name: str) -> str | None:
-    if certificate is None or key is None:
-        return f"it needs both {certificate_name} and {key_name}"
-    chain = _certificates(certificate)
-    if chain is None:
-        return f"{certificate_name} is not a PEM certificate"
-    try:
-        private = load_pem_private_key(key, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        return f"{key_name} is not a PEM private key without a password"
-    wanted = chain[0].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != wanted:
-        return f"{key_name} is not the key of {certificate_name}"
-    return None
 
 
 KIND = Kind(

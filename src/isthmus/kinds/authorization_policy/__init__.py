@@ -37,10 +37,11 @@ FOREIGN_TRUST_DOMAIN = Code(
     Severity.WARNING,
     "Principal of another trust domain",
     '"{value}": the mesh\'s trust domain is "{own}", a peer of "{other}" is never let in',
-    what="A value names a trust domain that is not the mesh's.",
+    what="A value names a trust domain that is neither the mesh's, nor an alias of it, nor federated with it.",
     why="Handshakes are refused to every other trust domain, so the value matches nobody.",
     example="principals: [other.example/ns/shop/sa/orders]",
-    fix='Write the mesh\'s own trust domain, or "cluster.local/ns/…/sa/…", which stands for it.',
+    fix='Write the mesh\'s own trust domain, or "cluster.local/ns/…/sa/…", which stands for it; or federate with the '
+    "other by a FederatedTrustDomain.",
 )
 UNKNOWN_PROVIDER = Code(
     "ISM2235",
@@ -81,7 +82,7 @@ def apply(resources: Sequence[Resource[Spec]], mesh: Mesh, report: Report) -> Me
         policy = _policy(resource, mesh, report)
         policies.append(policy)
         warn_unattached(resource, policy.scope, written.selector, attachable, report)
-        _warn_of_foreign(resource, mesh.settings.trust_domain, report)
+        _warn_of_foreign(resource, _context(resource, mesh), report)
         if not policy.rules and policy.action is not Action.ALLOW:
             report.add(NEVER_TRIGGERED, written.at.at("rules"), action=policy.action.value)
         if policy.provider is not None and mesh.settings.provider(policy.provider) is None:
@@ -94,7 +95,7 @@ def apply(resources: Sequence[Resource[Spec]], mesh: Mesh, report: Report) -> Me
 @remembered
 def _policy(resource: Resource[Spec], mesh: Mesh, report: Report) -> AuthorizationPolicy:
     written = resource.spec
-    context = Context(mesh.settings.trust_domain, resource.namespace)
+    context = _context(resource, mesh)
     return AuthorizationPolicy(
         name=resource.name,
         namespace=resource.namespace,
@@ -107,6 +108,12 @@ def _policy(resource: Resource[Spec], mesh: Mesh, report: Report) -> Authorizati
         dry_run=_dry_run(resource, report),
         provider=written.provider.name if written.provider is not None else None,
     )
+
+
+def _context(resource: Resource[Spec], mesh: Mesh) -> Context:
+    settings = mesh.settings
+    federated = frozenset(one.trust_domain for one in mesh.federated)
+    return Context(settings.trust_domain, resource.namespace, settings.trust_domain_aliases, federated)
 
 
 def _dry_run(resource: Resource[Spec], report: Report) -> bool:
@@ -124,15 +131,16 @@ def _dry_run(resource: Resource[Spec], report: Report) -> bool:
     return False
 
 
-def _warn_of_foreign(resource: Resource[Spec], own: str, report: Report) -> None:
-    context = Context(own, resource.namespace)
+def _warn_of_foreign(resource: Resource[Spec], context: Context, report: Report) -> None:
+    known = (*context.trust_domains, *context.federated)
     for clause in _clauses(resource.spec):
         for value in (*clause.values, *clause.not_values):
             if clause.attribute is SOURCE_PRINCIPAL:
                 other = foreign_trust_domain(value.text, context)
             else:
-                other = None if "*" in value.text or value.text == own else value.text
+                other = None if "*" in value.text or value.text in known else value.text
             if other is not None:
+                own = context.trust_domain
                 report.add(FOREIGN_TRUST_DOMAIN, value.at, value=value.text, own=own, other=other)
 
 

@@ -24,6 +24,7 @@ from isthmus.model.predicate import (
     Predicate,
     RequestPrincipal,
     all_of,
+    any_of,
 )
 
 LOCAL_TRUST_DOMAIN = "cluster.local"
@@ -45,6 +46,14 @@ class Context:
     trust_domain: str
     namespace: str
     """The policy's."""
+    aliases: tuple[str, ...] = ()
+    """Other names of the mesh's own trust domain."""
+    federated: frozenset[str] = frozenset()
+    """Trust domains whose peers are let in beside the mesh's own."""
+
+    @property
+    def trust_domains(self) -> tuple[str, ...]:
+        return self.trust_domain, *self.aliases
 
 
 def plain_stars(value: str) -> bool:
@@ -78,19 +87,34 @@ def principal_problem(value: str) -> str | None:
 
 
 def principal(value: str, context: Context) -> Predicate:
-    trust_domain, slash, rest = value.partition("/")
-    if trust_domain == LOCAL_TRUST_DOMAIN and rest.count("/") == 3:
-        value = f"{context.trust_domain}{slash}{rest}"
-    match = wildcard(value)
-    if isinstance(match, Exact | Prefix):
-        match = type(match)("spiffe://" + match.value)
-    return Peer(match)
+    """Whoever is named in one of the mesh's trust domains is meant in all of them (Istio: trustdomain/bundle.go)."""
+    return any_of(*(Peer(_of_uri(wildcard(form))) for form in _in_every_trust_domain(value, context)))
+
+
+def _of_uri(match: StringMatch) -> StringMatch:
+    return type(match)("spiffe://" + match.value) if isinstance(match, Exact | Prefix) else match
+
+
+def _in_every_trust_domain(value: str, context: Context) -> tuple[str, ...]:
+    """``value`` under each name of the mesh's trust domain, if it is written as Istio does and names one of them.
+
+    As in Istio, ``*`` for the whole trust domain is any; ``*-old`` names those that end so, and stays beside them.
+    """
+    written, _, rest = value.partition("/")
+    ours = context.trust_domains
+    if rest.count("/") != 3 or written == "*":
+        return (value,)
+    named = [name for name in ours if name == written or (written.startswith("*") and name.endswith(written[1:]))]
+    if not named and written != LOCAL_TRUST_DOMAIN:
+        return (value,)
+    forms = (value if name in named else f"{name}/{rest}" for name in ours)
+    return tuple(dict.fromkeys(forms))
 
 
 def foreign_trust_domain(value: str, context: Context) -> str | None:
-    """The trust domain that a principal names, if it is another than the mesh's: no such peer gets in."""
+    """The trust domain that a principal names, if neither the mesh's nor federated: no such peer gets in."""
     trust_domain, slash, rest = value.partition("/")
-    if not slash or "*" in trust_domain or trust_domain == context.trust_domain:
+    if not slash or "*" in trust_domain or trust_domain in (*context.trust_domains, *context.federated):
         return None
     if trust_domain == LOCAL_TRUST_DOMAIN and rest.count("/") == 3:
         return None
@@ -102,9 +126,11 @@ def namespace_problem(value: str) -> str | None:
 
 
 def source_namespace(value: str, context: Context) -> Predicate:
-    """``*`` is a wildcard wherever it stands, as in Istio."""
+    """``*`` is a wildcard wherever it stands, as in Istio. Of the mesh alone: other trust domains name theirs alike."""
     name = "[^,/]*".join(re.escape(part) for part in re.split(r"\*+", value)) if value.strip("*") else _NAME
-    return Peer(Regex(f"spiffe://{re.escape(context.trust_domain)}/ns/{name}/sa/{_NAME}"))
+    domains = "|".join(map(re.escape, context.trust_domains))
+    own = f"({domains})" if context.aliases else domains
+    return Peer(Regex(f"spiffe://{own}/ns/{name}/sa/{_NAME}"))
 
 
 def service_account_problem(value: str) -> str | None:
@@ -122,7 +148,7 @@ def service_account(value: str, context: Context) -> Predicate:
     namespace, slash, name = value.partition("/")
     if not slash:
         namespace, name = context.namespace, value
-    return Peer(Exact(Identity(context.trust_domain, namespace, name).uri))
+    return any_of(*(Peer(Exact(Identity(own, namespace, name).uri)) for own in context.trust_domains))
 
 
 def trust_domain_problem(value: str) -> str | None:
@@ -135,7 +161,11 @@ def trust_domain(value: str, context: Context) -> Predicate:
         return Peer(Regex(f"spiffe://{re.escape(match.value)}[^,/]*/ns/{_NAME}/sa/{_NAME}"))
     if isinstance(match, Suffix):
         return Peer(Regex(f"spiffe://[^,/]*{re.escape(match.value)}/ns/{_NAME}/sa/{_NAME}"))
-    return Peer(match if isinstance(match, Present) else Prefix(f"spiffe://{value}/"))
+    if isinstance(match, Present):
+        return Peer(match)
+    # As in Istio: ExpandTrustDomainAliases.
+    named = context.trust_domains if value in context.trust_domains else (value,)
+    return any_of(*(Peer(Prefix(f"spiffe://{name}/")) for name in named))
 
 
 def request_principal_problem(value: str) -> str | None:

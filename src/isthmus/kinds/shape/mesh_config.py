@@ -146,13 +146,14 @@ class MeshConfig:
     access_log_file: str | None = None
     access_log_format: str | None = None
     access_log_encoding: LogEncoding = LogEncoding.TEXT
+    trust_domain_aliases: tuple[str, ...] = ()
 
 
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
-def _trust_domain_problem(name: str) -> str | None:
+def trust_domain_problem(name: str) -> str | None:
     """SPIFFE-ID, section 2.1."""
     return None if _TRUST_DOMAIN.fullmatch(name) else f'"{name}" is not a trust domain (a-z, 0-9, ".", "-", "_")'
 
@@ -322,13 +323,12 @@ _MESH_FIELDS = (
     "serviceSettings",
     "tcpKeepalive",
     "thriftConfig",
-    "trustDomainAliases",
     "verifyCertificateAtClient",
 )
 _NORMALIZATIONS: Reader[PathNormalization] = enum_of(PathNormalization, {"DEFAULT": PathNormalization.BASE})
 _MESH: Reader[MeshConfig] = record(
     MeshConfig,
-    optional("trustDomain", checked(text, _trust_domain_problem)),
+    optional("trustDomain", checked(text, trust_domain_problem)),
     optional("rootNamespace", checked(text, _namespace_problem)),
     optional("outboundTrafficPolicy", _single(OutboundPolicy, _Outbound, "mode")),
     optional("pathNormalization", record(_Normalization, required("normalization", _NORMALIZATIONS))),
@@ -346,6 +346,7 @@ _MESH: Reader[MeshConfig] = record(
     optional("accessLogFile", log_file, note="beside the log of Isthmus, which is always there"),
     optional("accessLogFormat", text),
     optional("accessLogEncoding", enum_of(LogEncoding), LogEncoding.TEXT),
+    optional("trustDomainAliases", list_of(checked(text, trust_domain_problem)), ()),
     noted("enableTracing", "spans go where a provider is named: defaultProviders, Telemetry"),
     export_to("defaultServiceExportTo"),
     export_to("defaultVirtualServiceExportTo"),
