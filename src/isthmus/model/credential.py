@@ -9,6 +9,7 @@ from isthmus.model.mesh import SecretRef
 
 CERTIFICATE_KEYS = (("tls.crt", "tls.key"), ("cert", "key"))
 CA_KEYS = ("ca.crt", "cacert")
+CRL_KEYS = ("ca.crl", "crl")
 
 
 @dataclass(frozen=True, slots=True)

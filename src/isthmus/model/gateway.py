@@ -6,6 +6,17 @@ from dataclasses import dataclass
 from enum import Enum
 
 from isthmus.diag import Origin
+from isthmus.model.client_headers import Resumption
+from isthmus.model.client_traffic import (
+    ANY_CERTIFICATE,
+    NO_POLICY,
+    ClientTraffic,
+    ClientValidation,
+    CompliancePolicy,
+    TlsVersion,
+)
+from isthmus.model.revocation import StaplePolicy
+from isthmus.model.traffic_policy import CertificateFiles
 
 
 class ServerProtocol(Enum):
@@ -18,26 +29,61 @@ class ServerProtocol(Enum):
 
 
 class ServerTlsMode(Enum):
+    """Istio's ServerTLSSettings.TLSmode, of those that end TLS."""
+
     SIMPLE = "SIMPLE"
     MUTUAL = "MUTUAL"
+    OPTIONAL_MUTUAL = "OPTIONAL_MUTUAL"
+    ISTIO_MUTUAL = "ISTIO_MUTUAL"
 
+    @property
+    def asks(self) -> bool:
+        """Whether clients are asked for a certificate."""
+        return self is not ServerTlsMode.SIMPLE
 
-class TlsVersion(Enum):
-    TLSV1_2 = "TLSV1_2"
-    TLSV1_3 = "TLSV1_3"
+    @property
+    def requires(self) -> bool:
+        """Whether clients without a certificate are refused."""
+        return self in (ServerTlsMode.MUTUAL, ServerTlsMode.ISTIO_MUTUAL)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
-    """TLS of a server. ``credential`` names a Secret of the gateway's namespace; its CA is in ``ca_credential``."""
+    """TLS of a server, as the Gateway and its ClientTrafficPolicy say together.
+
+    ``certificates``: Secrets of the gateway's namespace, and files; none for ISTIO_MUTUAL, whose is the gateway's SVID.
+    """
 
     mode: ServerTlsMode
-    credential: str
-    ca_credential: str | None
-    """For MUTUAL: the credential whose ``ca.crt`` client certificates must come from."""
+    certificates: tuple[str | CertificateFiles, ...]
+    ca_credential: str | None = None
+    """The Secret whose ``ca.crt`` client certificates must come from."""
     minimum_version: TlsVersion = TlsVersion.TLSV1_2
     maximum_version: TlsVersion = TlsVersion.TLSV1_3
     cipher_suites: tuple[str, ...] = ()
+    ca_file: str | None = None
+    """The same, in a file of the proxy's machine; of modes that ask, one of the two is set, but for ISTIO_MUTUAL."""
+    validation: ClientValidation = ANY_CERTIFICATE
+    ecdh_curves: tuple[str, ...] = ()
+    compliance: CompliancePolicy | None = None
+    staple: StaplePolicy | None = None
+    """Of the certificates in Secrets; None: nothing is stapled."""
+    resumption: Resumption | None = None
+    """None: nobody says; in both ways, then. Never where clients are asked for certificates."""
+
+    @property
+    def demand(self) -> tuple[object, ...] | None:
+        """What clients must show before they may speak; None: nothing."""
+        return (self.mode, self.ca_credential, self.ca_file, self.validation) if self.mode.asks else None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The certificates that are in Secrets."""
+        return tuple(one for one in self.certificates if isinstance(one, str))
+
+    @property
+    def files(self) -> tuple[CertificateFiles, ...]:
+        return tuple(one for one in self.certificates if isinstance(one, CertificateFiles))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +106,8 @@ class Server:
     bind: str | None = None
     passthrough: bool = False
     """TLS goes through as it came, by its server name: ``tls`` is None, as there is nothing to end."""
+    client_traffic: ClientTraffic = NO_POLICY
+    """What the ClientTrafficPolicy that holds here says; as far as it is of TLS, ``tls`` says it, too."""
 
     @property
     def secured(self) -> bool:
@@ -78,6 +126,7 @@ class ClosedServer:
 
     port: int
     hosts: tuple[str, ...]
+    port_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

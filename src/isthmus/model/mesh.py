@@ -9,19 +9,22 @@ from typing import Any
 
 from isthmus.diag import Origin
 from isthmus.model.cluster import Resolution, Service, ServicePort
+from isthmus.model.federation import FederatedTrustDomain, TrustDomains
 from isthmus.model.gateway import Gateway
 from isthmus.model.host import wildcards
 from isthmus.model.l4_route import L4Table
+from isthmus.model.lifetime import Lifetime
 from isthmus.model.peer_mode import peer_mode
 from isthmus.model.policy import AuthorizationPolicy, Broken, MutualTls, PeerAuthentication, RequestAuthentication
 from isthmus.model.proxy import Proxy
 from isthmus.model.reading import Parts
+from isthmus.model.registration import WorkloadRegistration
 from isthmus.model.route import MESH, RouteTable
 from isthmus.model.selector import labels_match
 from isthmus.model.settings import Settings
 from isthmus.model.telemetry import Telemetry
 from isthmus.model.traffic_policy import ClientTls
-from isthmus.model.workload import Workload, WorkloadPort
+from isthmus.model.workload import Workload, WorkloadGroup, WorkloadPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,10 @@ class SecretRef:
     digest: str
     """Of the content: a changed secret is pushed anew."""
     origin: Origin
+    lifetimes: tuple[Lifetime, ...] = ()
+    """Of the certificates and lists in it."""
+    must_staple: bool = False
+    """Whether its certificate says that it is worth nothing without an OCSP answer beside it."""
 
     @property
     def key(self) -> str:
@@ -73,6 +80,8 @@ class Mesh(Parts):
     service_accounts: frozenset[tuple[str, str]] = frozenset()
     services: Mapping[str, Service] = field(default_factory=dict)
     """By full host name."""
+    workload_groups: Mapping[str, WorkloadGroup] = field(default_factory=dict)
+    """By ``namespace/name``."""
     workloads: tuple[Workload, ...] = ()
     deployments: tuple[Deployed, ...] = ()
     gateways: tuple[Gateway, ...] = ()
@@ -84,6 +93,14 @@ class Mesh(Parts):
     """In order of loading."""
     secrets: Mapping[str, SecretRef] = field(default_factory=dict)
     """By ``namespace/name``."""
+    federated: tuple[FederatedTrustDomain, ...] = ()
+    """Other trust domains whose workloads may be met; each once, none of them ours."""
+    registrations: tuple[WorkloadRegistration, ...] = ()
+    """In order of loading."""
+
+    @cached_property
+    def trust_domains(self) -> TrustDomains:
+        return TrustDomains(self.settings.trust_domains, tuple(one.trust_domain for one in self.federated))
 
     @cached_property
     def proxies_by_id(self) -> Mapping[str, Proxy]:

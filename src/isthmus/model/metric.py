@@ -95,13 +95,36 @@ HTTP_METRICS = (REQUESTS, REQUEST_DURATION, REQUEST_BYTES, RESPONSE_BYTES)
 TCP_METRICS = (TCP_OPENED, TCP_CLOSED, TCP_SENT, TCP_RECEIVED)
 PROXY_METRICS = (*HTTP_METRICS, *TCP_METRICS)
 
+HANDSHAKE_FAILURES = Metric(
+    "isthmus_tls_handshake_failures_total",
+    MetricKind.COUNTER,
+    "TLS handshakes that failed, by listener and reason code.",
+    ("listener", "reason"),
+)
+HANDSHAKE_DURATION = Metric(
+    "isthmus_tls_handshake_duration_milliseconds",
+    MetricKind.HISTOGRAM,
+    "From a connection's beginning to the end of its TLS handshake; counted when the connection ends.",
+    ("listener",),
+)
+SHUT_OUT_CONNECTIONS = Metric(
+    "isthmus_tls_shut_out_connections_total",
+    MetricKind.COUNTER,
+    "Connections refused because their address is shut out for handshakes that failed.",
+    ("listener",),
+)
+HANDSHAKE_METRICS = (HANDSHAKE_FAILURES, HANDSHAKE_DURATION, SHUT_OUT_CONNECTIONS)
+"""Of every proxy: nobody chooses their labels, no Telemetry changes them."""
+
 ENVOY_STATS: Mapping[str, str] = {
     "istio_": "the metrics above",
+    "isthmus_": "the metrics of TLS handshakes",
     "server.": "the process: memory, uptime, connections, limits of metrics that were reached",
     "listener_manager.": "listeners taken and refused",
     "cluster_manager.": "clusters taken and refused",
     "control_plane.": "the stream to the control plane",
     "overload.": "the overload manager",
+    "ext_authz.": "answers about clients' certificates: `client_ocsp` with `ok`, `denied`, `error`",
     "tracing.": "spans that were exported, and that were dropped",
 }
 """By the beginning of its name: what an Envoy keeps of its own statistics."""
@@ -175,6 +198,56 @@ CONTROL_PLANE_METRICS = (
         "citadel_server_root_cert_expiry_timestamp",
         MetricKind.GAUGE,
         "When the first of the trusted roots ends, in Unix seconds.",
+    ),
+    Metric(
+        "isthmus_federation_fetch_total",
+        MetricKind.COUNTER,
+        "Fetches of other trust domains' bundles; `result`: success, failure.",
+        ("trust_domain", "result"),
+    ),
+    Metric(
+        "isthmus_federation_bundle_timestamp_seconds",
+        MetricKind.GAUGE,
+        "When a trust domain's endpoint last gave its bundle, in Unix seconds.",
+        ("trust_domain",),
+    ),
+    Metric(
+        "isthmus_federation_overdue",
+        MetricKind.GAUGE,
+        "1: a trust domain's bundle could not be refreshed for three of its refreshes.",
+        ("trust_domain",),
+    ),
+    Metric(
+        "isthmus_crl_fetches_total",
+        MetricKind.COUNTER,
+        "Fetches of lists of revoked client certificates; `result`: success, failure.",
+        ("result",),
+    ),
+    Metric(
+        "isthmus_crl_next_update_timestamp_seconds",
+        MetricKind.GAUGE,
+        "When a list of revoked client certificates ends, in Unix seconds; 0: there is none.",
+        ("url",),
+    ),
+    Metric("isthmus_crl_revoked", MetricKind.GAUGE, "Certificates on a list.", ("url",)),
+    Metric(
+        "isthmus_ocsp_fetches_total",
+        MetricKind.COUNTER,
+        "Answers fetched to be stapled to gateways' certificates; `result`: success, failure.",
+        ("result",),
+    ),
+    Metric(
+        "isthmus_ocsp_staple_next_update_timestamp_seconds",
+        MetricKind.GAUGE,
+        "When the answer that is stapled to a gateway's certificate ends, in Unix seconds; 0: there is none.",
+        ("secret",),
+    ),
+    Metric("isthmus_nodes", MetricKind.GAUGE, "Other machines; `state`: connected, away, evicted.", ("state",)),
+    Metric(
+        "isthmus_drift",
+        MetricKind.GAUGE,
+        "What runs otherwise than declared (`isthmus drift --live` names it).",
+        ("proxy", "kind"),
     ),
 )
 CONVERGENCE_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0)

@@ -58,6 +58,8 @@ class ExtAuthz:
 @dataclass(frozen=True, slots=True)
 class Settings:
     trust_domain: str = "cluster.local"
+    trust_domain_aliases: tuple[str, ...] = ()
+    """Names that identities of this mesh have, too: those of before a migration. Signed by the same authority."""
     root_namespace: str = "istio-system"
     service_domain: str = "svc.cluster.local"
     outbound_policy: OutboundPolicy = OutboundPolicy.ALLOW_ANY
@@ -67,6 +69,11 @@ class Settings:
     ext_authz: tuple[ExtAuthz, ...] = ()
     telemetry_providers: tuple[TelemetryProvider, ...] = ()
     telemetry: TelemetryDefaults = field(default_factory=TelemetryDefaults)
+
+    @property
+    def trust_domains(self) -> tuple[str, ...]:
+        """The mesh's own, then its aliases."""
+        return self.trust_domain, *self.trust_domain_aliases
 
     def provider(self, name: str) -> ExtAuthz | None:
         return next((provider for provider in self.ext_authz if provider.name == name), None)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from isthmus.diag import Origin
+from isthmus.model.offer import LOCAL_NODE
+from isthmus.model.probe import Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Placement(Enum):
 
     LOCAL = "local"
     """On this machine: a loopback address, or started by us."""
+    NODE = "node"
+    """On a machine that joined: behind a sidecar of ours there."""
     REMOTE = "remote"
     """Elsewhere: reached at its address, without a sidecar of ours."""
 
@@ -58,6 +62,15 @@ class Network(Enum):
     """The machine's: its port is open to every local process."""
     ISOLATED = "Isolated"
     """One of its own, shared with its sidecar alone; where the system does not allow that, the machine's."""
+
+
+class Interception(Enum):
+    """How a program's own calls come to its sidecar (Istio: ``sidecar.istio.io/interceptionMode``)."""
+
+    NONE = "NONE"
+    """It asks the explicit proxy, or calls its declared upstreams."""
+    REDIRECT = "REDIRECT"
+    """Besides, every TCP connection of a network of its own is redirected there, and names are answered there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +91,32 @@ class Workload:
     mutual_tls: bool = True
     """Whether its proxy takes mutual TLS: always here, label ``security.istio.io/tlsMode: istio`` elsewhere."""
     network: Network = Network.HOST
+    interception: Interception = Interception.NONE
     no_proxy: tuple[str, ...] = ()
     """Addresses and CIDRs that the program is told to call itself, past its sidecar."""
     direct_ports: tuple[int, ...] = ()
     """Ports at which it may call any host through its sidecar, also where only registered hosts may be called."""
+    node: str = LOCAL_NODE
+    """The machine that its sidecar runs on."""
+    probe: Probe | None = None
+    """How that machine finds out whether the program is well; None: it is while it is there."""
 
     def port_named(self, name: str) -> WorkloadPort | None:
         return next((port for port in self.ports if port.name == name), None)
 
     def port_numbered(self, number: int) -> WorkloadPort | None:
         return next((port for port in self.ports if port.number == number), None)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadGroup:
+    """What the workloads of one group have in common."""
+
+    name: str
+    namespace: str
+    labels: Mapping[str, str]
+    ports: Mapping[str, int]
+    service_account: str
+    weight: int
+    probe: Probe | None
+    origin: Origin

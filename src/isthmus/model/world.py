@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from isthmus.model.policy import JwtRule
+from isthmus.model.revocation import ClientCrls, CrlPoints, Staple
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class PortKey:
     """One listening place of a proxy; ``purpose``: ``gateway``, ``inbound``, ``app``, ``outbound``,
-    ``upstream`` or ``metrics``."""
+    ``upstream``, ``capture``, ``dns`` or ``metrics``."""
 
     proxy: str
     purpose: str
@@ -67,11 +68,30 @@ class World:
     starting: frozenset[PortKey] = frozenset()
     """Places before programs that came while the mesh runs, and that their proxy has not opened yet: no endpoints."""
 
+    crls: Mapping[tuple[str, CrlPoints], ClientCrls] = field(default_factory=dict, repr=False)
+    """Lists that were fetched, by the secret of the client CAs and where the lists are published."""
+    staples: Mapping[str, Staple] = field(default_factory=dict, repr=False)
+    """OCSP answers about gateways' own certificates, by the certificate's secret."""
+    unstapled: frozenset[str] = frozenset()
+    """Secrets of certificates that must not be shown without such an answer, and have none."""
+
+    unhealthy: frozenset[str] = frozenset()
+    """Sidecars (by id) of other machines whose program is not well, or has not been found to be: no endpoints."""
+
+    revoked: frozenset[str] = frozenset()
+    """SPIFFE IDs that nobody may be any more."""
+
+    shut_out: Mapping[PortKey, tuple[str, ...]] = field(default_factory=dict)
+    """By the place of a listener: networks that it takes no TLS of, because their handshakes keep failing."""
+
     def address(self, proxy: str, purpose: str, number: int) -> Address | None:
         return self.addresses.get(PortKey(proxy, purpose, number))
 
     def is_isolated(self, proxy: str) -> bool:
         return proxy in self.isolated
+
+    def is_unhealthy(self, proxy: str) -> bool:
+        return proxy in self.unhealthy
 
     def is_starting(self, proxy: str, port: int) -> bool:
         """Whether the place before a program is no endpoint yet."""
