@@ -13,6 +13,8 @@ IsthmusError
 │   ├── SpiffeIdInvalid  not a SPIFFE ID
 │   └── SvidInvalid      not an X.509-SVID of this trust domain
 ├── JwksUnavailable      an issuer's keys could not be fetched or read
+├── RevocationUnavailable  what says who is revoked could not be fetched, read or believed
+├── BundleUnavailable    another trust domain's bundle could not be fetched or read
 └── EnvoyFailed          an Envoy could not be found, started or spoken to
 """
 
@@ -68,6 +70,14 @@ class SvidInvalid(VerificationFailed):
 
 
 class JwksUnavailable(IsthmusError):
+    pass
+
+
+class RevocationUnavailable(IsthmusError):
+    pass
+
+
+class BundleUnavailable(IsthmusError):
     pass
 
 

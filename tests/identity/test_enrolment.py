@@ -67,3 +67,56 @@ def test_expired_tokens_are_forgotten() -> None:
         tokens.issue("local", NOW)
     tokens.issue("local", NOW + timedelta(hours=1))
     assert len(tokens._issued) == 1
+
+
+class Files:
+    """A state directory in memory."""
+
+    def __init__(self) -> None:
+        self.content: dict[str, bytes] = {}
+
+    def read(self, name: str) -> bytes | None:
+        return self.content.get(name)
+
+    def write_private(self, name: str, data: bytes) -> None:
+        self.content[name] = data
+
+
+def test_tokens_outlive_the_process_as_hashes() -> None:
+    files = Files()
+    token = JoinTokens(files).issue("edge-1", NOW, scope="gateway:shop/edge")
+    assert token.encode() not in b"".join(files.content.values())
+    again = JoinTokens(files)
+    assert [(one.node, one.scope) for one in again.waiting(NOW)] == [("edge-1", "gateway:shop/edge")]
+    assert again.redeem(token, NOW) == "edge-1"
+    assert again.waiting(NOW) == ()
+
+
+def test_a_used_token_is_told_from_an_unknown_one_also_by_the_next_process() -> None:
+    files = Files()
+    tokens = JoinTokens(files)
+    token = tokens.issue("edge-1", NOW, scope="gateway:shop/edge")
+    tokens.redeem(token, NOW)
+    for each in (tokens, JoinTokens(files)):
+        with pytest.raises(NotEnrolled, match=r"of node edge-1 was used already, at .* UTC: it is for one use"):
+            each.redeem(token, NOW)
+    with pytest.raises(NotEnrolled, match="unknown, used or expired"):
+        tokens.redeem(token, NOW + timedelta(minutes=11))
+
+
+def test_the_tokens_of_a_node_can_be_forgotten() -> None:
+    tokens = JoinTokens()
+    gone, stays = tokens.issue("a", NOW), tokens.issue("b", NOW)
+    tokens.forget("a")
+    with pytest.raises(NotEnrolled):
+        tokens.redeem(gone, NOW)
+    assert tokens.redeem(stays, NOW) == "b"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[{}]", b"[1]", b"\xff"])
+def test_a_file_that_cannot_be_understood_holds_no_token(content: bytes) -> None:
+    files = Files()
+    files.content["join-tokens.json"] = content
+    tokens = JoinTokens(files)
+    assert tokens.waiting(NOW) == ()
+    assert tokens.redeem(tokens.issue("a", NOW), NOW) == "a"

@@ -58,6 +58,9 @@ class Table:
     def may_serve(self, node: str, dns_names: tuple[str, ...]) -> bool:
         return (node, dns_names) in self.served
 
+    def longest(self, node: str, spiffe_id: SpiffeId) -> timedelta:
+        return HOUR
+
 
 class Clock:
     """Real time to start with (TLS libraries look at the machine's own clock), then moved by hand."""
@@ -362,6 +365,16 @@ class TestMutualTls:
         async with control.as_peer(NODE) as channel:
             chain = await create(channel, CertificateRequest(request_pem(new_key()), seconds))
         assert abs(life_of(chain) - control.clock() - given) < timedelta(seconds=5)
+
+    async def test_another_machine_does_not_choose_how_long_it_outlives_its_eviction(
+        self, control: ControlPlane
+    ) -> None:
+        control.table.held.add(("vm-1", ORDERS.uri))
+        async with control.as_peer(SpiffeId.node(DOMAIN, "vm-1")) as channel:
+            for wanted in (None, ORDERS.uri):
+                request = CertificateRequest(request_pem(new_key()), 2**63 - 1, wanted)
+                chain = await create(channel, request)
+                assert abs(life_of(chain) - control.clock() - HOUR) < timedelta(seconds=5), wanted
 
 
 class TestOwnCertificate:

@@ -37,10 +37,13 @@ def ca(state: StateDir) -> Path:
     return state.path / "ca"
 
 
-def test_the_first_start_makes_four_private_files(state: StateDir, ca: Path, tmp_path: Path) -> None:
+FILES = {"root.pem", "root.key", "intermediate.pem", "intermediate.key", "bundle.pem"}
+
+
+def test_the_first_start_makes_private_files(state: StateDir, ca: Path, tmp_path: Path) -> None:
     authority = load_or_create(state, DOMAIN, NOW)
     files = {path.name: oct(path.stat().st_mode & 0o777) for path in ca.iterdir()}
-    assert files == dict.fromkeys(("root.pem", "root.key", "intermediate.pem", "intermediate.key"), "0o600")
+    assert files == dict.fromkeys(FILES, "0o600")
     assert ca.stat().st_mode & 0o777 == 0o700
     assert authority.bundle.roots == ((ca / "root.pem").read_text(),)
     svid = authority.issue(new_csr(), ORDERS, HOUR, NOW)
@@ -83,7 +86,7 @@ def test_the_intermediate_is_renewed_in_the_last_fifth_of_its_life(state: StateD
     assert renewed.expires == due + YEAR
     assert (ca / "intermediate.key").read_bytes() != before
     assert load_or_create(state, DOMAIN, due) == renewed
-    assert {path.name for path in ca.iterdir()} == {"root.pem", "root.key", "intermediate.pem", "intermediate.key"}
+    assert {path.name for path in ca.iterdir()} == FILES
     svid = renewed.issue(new_csr(), ORDERS, HOUR, due)
     assert openssl_verify(tmp_path, svid.chain, renewed.bundle.roots[0], "sslclient", at=due) == "leaf.pem: OK"
 
@@ -269,5 +272,5 @@ def test_a_running_authority_whose_files_were_removed_is_put_back_without_its_ro
     shutil.rmtree(ca)
     assert put_back(state, authority)
     assert load_or_create(state, DOMAIN, NOW) == authority
-    assert {path.name for path in ca.iterdir()} == {"root.pem", "intermediate.pem", "intermediate.key"}
+    assert {path.name for path in ca.iterdir()} == FILES - {"root.key"}
     assert not put_back(state, authority)

@@ -89,6 +89,8 @@ class Authority:
     chain: tuple[x509.Certificate, ...]
     signing_key: SigningKey = field(repr=False, compare=False)
     root_namespace: str = "istio-system"
+    others: tuple[x509.Certificate, ...] = ()
+    """Roots that are trusted though nothing is signed below them: the next one, old ones."""
 
     @property
     def expires(self) -> datetime:
@@ -97,7 +99,8 @@ class Authority:
 
     @property
     def bundle(self) -> Bundle:
-        return Bundle(self.trust_domain, (_pem(self.root),))
+        """The root that what is signed now leads to first, then the others."""
+        return Bundle(self.trust_domain, tuple(_pem(root) for root in dict.fromkeys((self.root, *self.others))))
 
     @property
     def control_plane_id(self) -> SpiffeId:
@@ -158,7 +161,8 @@ class Authority:
         return template.sign(self.signing_key, signature_hash(self.signing_key))
 
     def _with_chain(self, leaf: x509.Certificate) -> tuple[str, ...]:
-        return tuple(_pem(certificate) for certificate in (leaf, *self.chain))
+        # A root that signs by itself (Istio's own, self-signed) is no part of what is shown.
+        return tuple(_pem(certificate) for certificate in (leaf, *self.chain) if certificate != self.root)
 
     def _check_dns_names(self, names: tuple[str, ...]) -> None:
         if not 0 < len(names) <= MAX_DNS_NAMES:

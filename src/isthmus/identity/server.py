@@ -19,6 +19,7 @@ from isthmus.identity.spiffe_id import SpiffeId
 from isthmus.identity.validate import Csr, peer_identity, read_csr
 from isthmus.identity.wire import CREATE_CERTIFICATE, SERVICE, CertificateRequest, CertificateResponse
 from isthmus.latest import Latest
+from isthmus.model.offer import LOCAL_NODE
 
 Clock = Callable[[], datetime]
 
@@ -35,8 +36,36 @@ class Assignments(Protocol):
         """Does a proxy of this node have this identity?"""
         ...
 
+    def longest(self, node: str, spiffe_id: SpiffeId) -> timedelta:
+        """How long a certificate of another machine may live, whatever it wishes: its own, or of what it may hold."""
+        ...
+
     def may_serve(self, node: str, dns_names: tuple[str, ...]) -> bool:
         """Does a gateway of this node want a development certificate of exactly these names?"""
+        ...
+
+
+class Nodes(Protocol):
+    """Who was let in, and which certificates each was given."""
+
+    def check(self, name: str, peer: bytes) -> None:
+        """Raises NotEnrolled unless the certificate (PEM, verified) of the node still counts."""
+        ...
+
+    def certified(self, node: str, identity: str, leaf: str) -> None:
+        """A certificate (PEM) was made for a node, or for one of its proxies; asked before it leaves."""
+        ...
+
+
+class Ledger(Protocol):
+    """What is remembered of what was signed, and of what must not be."""
+
+    def check(self, spiffe_id: SpiffeId) -> None:
+        """Raises NotAssigned: the identity was revoked."""
+        ...
+
+    def note(self, expires: datetime) -> None:
+        """Something was signed that ends then; asked before it leaves."""
         ...
 
 
@@ -57,6 +86,9 @@ class CertificateService:
     ttl: timedelta = DEFAULT_TTL
     """For requests that state no validity."""
     counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    ledger: Ledger | None = None
+    nodes: Nodes | None = None
+    """Of other machines; None: there are none."""
 
     async def create_certificate(self, request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
         """The gRPC method: an encoded IstioCertificateRequest in, an encoded IstioCertificateResponse out."""
@@ -85,7 +117,7 @@ class CertificateService:
         wish = CertificateRequest.decode(request)
         if wish.impersonated_identity is not None or wish.server_names:
             raise NotAssigned(f"a join token gives the node {node} its own identity, and no other")
-        return self._issue(wish, SpiffeId.node(self.authority.value.trust_domain, node), now)
+        return self._issue(wish, SpiffeId.node(self.authority.value.trust_domain, node), node, now)
 
     def answer(self, request: bytes, peer: bytes) -> bytes:
         """What the node with the certificate ``peer`` (PEM, verified by the handshake) asks for."""
@@ -98,14 +130,14 @@ class CertificateService:
         if wish.server_names:
             return self._issue_server(wish, node, now)
         if wish.impersonated_identity is None:
-            return self._issue(wish, node_id, now)
+            return self._issue(wish, node_id, node, now)
         wanted = SpiffeId.parse(wish.impersonated_identity)
         authority = self.authority.value
         # Whatever the manifests say: no proxy is a node, or the control plane, or of another trust domain.
         reserved = wanted.node_name is not None or wanted == authority.control_plane_id
         if reserved or wanted.trust_domain != authority.trust_domain or not self.assignments.may_hold(node, wanted):
             raise NotAssigned(f"the node {node} runs no proxy with the identity {wanted}")
-        return self._issue(wish, wanted, now)
+        return self._issue(wish, wanted, node, now)
 
     def _node_id(self, peer: bytes, now: datetime) -> SpiffeId:
         try:
@@ -114,19 +146,35 @@ class CertificateService:
             raise NotEnrolled(f"the client certificate is no identity: {error}") from error
         if caller.node_name is None or caller.trust_domain != self.authority.value.trust_domain:
             raise NotAssigned(f"{caller} is not a node of this mesh")
+        if self.nodes is not None and caller.node_name != LOCAL_NODE:
+            self.nodes.check(caller.node_name, peer)
         return caller
 
-    def _issue(self, wish: CertificateRequest, spiffe_id: SpiffeId, now: datetime) -> bytes:
+    def _issue(self, wish: CertificateRequest, spiffe_id: SpiffeId, node: str, now: datetime) -> bytes:
         authority = self.authority.value
-        svid = authority.issue(_csr(wish), spiffe_id, self._ttl(wish), now)
-        return CertificateResponse((*svid.chain, *authority.bundle.roots)).encode()
+        if self.ledger is not None:
+            self.ledger.check(spiffe_id)
+        ttl = self._ttl(wish)
+        if node != LOCAL_NODE:
+            # One that is evicted keeps what it has until it ends: it must not have chosen when.
+            ttl = min(ttl, self.assignments.longest(node, spiffe_id))
+        svid = authority.issue(_csr(wish), spiffe_id, ttl, now)
+        self._note(svid.expires)
+        if self.nodes is not None and node != LOCAL_NODE:
+            self.nodes.certified(node, spiffe_id.uri, svid.chain[0])
+        return CertificateResponse((*svid.chain, "".join(authority.bundle.roots))).encode()
 
     def _issue_server(self, wish: CertificateRequest, node: str, now: datetime) -> bytes:
         if not self.assignments.may_serve(node, wish.server_names):
             raise NotAssigned(f"no gateway of the node {node} wants a certificate for {', '.join(wish.server_names)}")
         authority = self.authority.value
         certificate = authority.issue_server(_csr(wish), wish.server_names, self._ttl(wish), now)
-        return CertificateResponse((*certificate.chain, *authority.bundle.roots)).encode()
+        self._note(certificate.expires)
+        return CertificateResponse((*certificate.chain, "".join(authority.bundle.roots))).encode()
+
+    def _note(self, expires: datetime) -> None:
+        if self.ledger is not None:
+            self.ledger.note(expires)
 
     def _ttl(self, wish: CertificateRequest) -> timedelta:
         if wish.validity_seconds < 0:
@@ -176,16 +224,20 @@ class ControlPlaneTls:
     authority: Latest[Authority]
     clock: Clock
     ttl: timedelta = DEFAULT_TTL
+    beside: Callable[[], tuple[str, ...]] = tuple
+    """Roots (PEM) of the same trust domain whose certificates somebody else gives to our proxies."""
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
     _made: tuple[TlsMaterial, datetime, Authority] | None = field(default=None, init=False, repr=False)
 
     def __call__(self) -> TlsMaterial:
         with self._lock:
             authority, now = self.authority.value, self.clock()
-            if self._made is None or self._made[1] <= now or self._made[2] != authority:
+            roots = (*authority.bundle.roots, *self.beside())
+            known = self._made is not None and self._made[2] == authority and self._made[0].roots == roots
+            if self._made is None or self._made[1] <= now or not known:
                 own = authority.issue_control_plane(now, self.ttl)
                 renewal = now + (own.svid.expires - now) / 2
-                self._made = TlsMaterial(own, authority.bundle.roots), renewal, authority
+                self._made = TlsMaterial(own, roots), renewal, authority
             return self._made[0]
 
 

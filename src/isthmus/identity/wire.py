@@ -18,6 +18,16 @@ SERVICE = "istio.v1.auth.IstioCertificateService"
 CREATE_CERTIFICATE = "CreateCertificate"
 CREATE_CERTIFICATE_PATH = f"/{SERVICE}/{CREATE_CERTIFICATE}"
 
+TRUST_SERVICE = "isthmus.v1.Trust"
+CONFIRM_TRUST = "Confirm"
+CONFIRM_TRUST_PATH = f"/{TRUST_SERVICE}/{CONFIRM_TRUST}"
+"""A node tells, with the version of the plan's trust as the whole message, that all its proxies have it. (Ours.)"""
+
+NODE_SERVICE = "isthmus.v1.Nodes"
+FOLLOW = "Follow"
+FOLLOW_PATH = f"/{NODE_SERVICE}/{FOLLOW}"
+"""A node tells what it carries, and follows its plan: see ``control/node_service.py``. (Ours.)"""
+
 IMPERSONATED_IDENTITY = "ImpersonatedIdentity"
 """Metadata: the SPIFFE ID that a node agent asks for on a proxy's behalf (Istio's name for it, from ztunnel)."""
 
@@ -70,7 +80,7 @@ class CertificateRequest:
 
 @dataclass(frozen=True, slots=True)
 class CertificateResponse:
-    """``cert_chain``: PEM, the leaf first, each issued by the next, the root last; one certificate an element."""
+    """``cert_chain``: PEM, the leaf first, each issued by the next, one an element; last all trusted roots in one."""
 
     cert_chain: tuple[str, ...]
 
