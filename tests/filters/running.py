@@ -114,7 +114,15 @@ def bootstrap(listeners: Sequence[Any], clusters: Sequence[Any], admin_socket: P
         node=core_v3.Node(id="test", cluster="test"),
         static_resources=bootstrap_v3.Bootstrap.StaticResources(listeners=listeners, clusters=clusters),
         admin=bootstrap_v3.Admin(address=core_v3.Address(pipe=core_v3.Pipe(path=str(admin_socket)))),
+        layered_runtime=bootstrap_v3.LayeredRuntime(layers=[_runtime()]),
     )
+
+
+def _runtime() -> Any:
+    """As the proxies' own: a regular expression may be longer than Envoy has it by itself."""
+    layer = bootstrap_v3.RuntimeLayer(name="static")
+    layer.static_layer.update({"re2.max_program_size.error_level": 32768})
+    return layer
 
 
 @dataclass(slots=True)

@@ -25,6 +25,7 @@ from isthmus.filters.cors import Cors
 from isthmus.filters.dynamic_forward_proxy import DynamicForwardProxy
 from isthmus.filters.fault import Fault
 from isthmus.filters.proxy_authorization import ProxyAuthorization
+from isthmus.model.federation import TrustDomains
 from isthmus.xds import tls
 from isthmus.xds.cluster import build_black_hole, build_passthrough
 from isthmus.xds.endpoint import ISTIO, TLS_MODE, TRANSPORT_MATCH
@@ -60,6 +61,7 @@ LEFT_OUT = {
 """Fields that are never shown, and where to look for them instead."""
 
 CONSTANT: dict[str, tuple[Any, ...]] = {
+    "transport_socket_connect_timeout": ("10s",),
     "enable_reuse_port": (False,),
     "per_connection_buffer_limit_bytes": (32768,),
     "listener_filters": ({"envoy.filters.listener.tls_inspector": {}},),
@@ -223,7 +225,12 @@ def _socket(socket: Any) -> Any:
     ):
         return {"mutual_tls_client": {"identities": identities, "sni": sni, "alpn": alpn}}
     domain = sans[0].get("prefix", "").removeprefix("spiffe://").removesuffix("/ns/") if sans else ""
-    if socket == to_json(cluster_v3.Cluster(transport_socket=tls.mesh_server(domain, alpn)))["transport_socket"]:
+    if (
+        socket
+        == to_json(cluster_v3.Cluster(transport_socket=tls.mesh_server(TrustDomains((domain,)), alpn)))[
+            "transport_socket"
+        ]
+    ):
         return {"mutual_tls_server": {"trust_domain": domain, "alpn": alpn}}
     return _reduced(context)
 

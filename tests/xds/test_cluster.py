@@ -129,6 +129,15 @@ def test_mutual_tls_without_anybody_known_trusts_nobody() -> None:
         assert not built.transport_socket_matches
 
 
+def test_a_revoked_identity_is_not_spoken_to_and_others_are() -> None:
+    other = "spiffe://cluster.local/ns/shop/sa/other"
+    found = (backend(), backend("192.0.2.2", identity=other))
+    one = build_outbound(service(TlsMode.ISTIO_MUTUAL), HTTP, None, found, revoked={ORDERS})
+    assert identities(one.transport_socket) == [other]
+    both = build_outbound(service(TlsMode.ISTIO_MUTUAL), HTTP, None, found, revoked={ORDERS, other})
+    assert identities(both.transport_socket) == ["spiffe://nobody.invalid/"]
+
+
 def test_mutual_tls_knows_whom_it_speaks_to() -> None:
     other = backend("192.0.2.2", identity="spiffe://cluster.local/ns/shop/sa/other")
     built = build_outbound(service(TlsMode.ISTIO_MUTUAL), HTTP, None, (other, backend(), backend("192.0.2.3")))

@@ -8,10 +8,10 @@ import pytest
 from isthmus.control.offline import offline_world
 from isthmus.envoy_api import unpack
 from isthmus.model.world import Address, PortKey
-from isthmus.xds.snapshot import LISTENER, ROUTE
+from isthmus.xds.snapshot import LISTENER, ROUTE, message
 from tests.kinds.credential import pair, secret
 
-from .making import Given, compiled, gateway, given, given_by, hcm_of, networking, security, service
+from .making import Given, compiled, entry, gateway, given, given_by, hcm_of, networking, security, service
 
 EDGE = "gateway~shop~edge"
 SITE = service("site")
@@ -156,10 +156,11 @@ MUTUAL = https("[secure.example.com]", "secure", "clients", "MUTUAL")
 
 
 def answers(found: Given, server: str) -> dict[str, Any]:
-    """By domain: the status of a direct answer, or the cluster."""
+    """By domain: the status of a direct answer, or the cluster; but for what is left (see test_misdirected.py)."""
     return {
         domain: host.routes[0].direct_response.status or host.routes[0].route.cluster.partition("||")[2]
         for host in found.virtual_hosts(f"https.443.{server}.edge.shop").values()
+        if host.name not in ("unrouted:443", "elsewhere:443")
         for domain in host.domains
     }
 
@@ -257,5 +258,58 @@ def test_hosts_of_a_server_without_its_ca_are_misdirected() -> None:
         host.domains[0]: host.routes[0].direct_response.status or host.routes[0].route.cluster
         for host in given.virtual_hosts(name).values()
     }
+    assert answers.pop("*") == 421
     assert answers["admin.example.com"] == 421
     assert answers["*.example.com"].startswith("outbound|8080|")
+
+
+def policy(headers: str, section: str = "secure") -> str:
+    return (
+        "apiVersion: isthmus.dev/v1alpha1\nkind: ClientTrafficPolicy\nmetadata: {name: own, namespace: shop}\n"
+        f"spec:\n  targetRefs: [{{kind: Gateway, name: edge, sectionName: {section}}}]\n  headers: {headers}\n"
+    )
+
+
+def chain_of(found: Given, host: str) -> Any:
+    chains = found.listener("gateway_443").filter_chains
+    return next(hcm_of(chain) for chain in chains if host in chain.filter_chain_match.server_names)
+
+
+def test_what_is_told_of_a_certificate_is_one_servers_and_nobody_elses_to_say() -> None:
+    headers = "{clientCertificate: {}, xForwardedClientCert: {certDetailsToAdd: [URI]}}"
+    servers = edge(https("[open.example.com]", "open"), MUTUAL)
+    found = given_by(EDGE, SITE, client_authority("clients"), servers, policy(headers))
+    secure, opened = chain_of(found, "secure.example.com"), chain_of(found, "open.example.com")
+    details = secure.set_current_client_cert_details
+    told = [details.subject.value, details.cert, details.chain, details.dns, details.uri]
+    assert told == [False, False, False, False, True]
+    assert secure.forward_client_cert_details == opened.forward_client_cert_details == secure.SANITIZE_SET
+    for manager in (secure, opened):
+        mutations: Any = unpack(manager.early_header_mutation_extensions[0].typed_config)
+        (taken,) = (one.remove_on_match.key_matcher.safe_regex.regex for one in mutations.mutations)
+        assert taken == "x[-_]client[-_]cert", "at every server, whoever sets it"
+    configurations = {name: found.virtual_hosts(name) for name in found.names(ROUTE)}
+    assert len(configurations) == 2
+    added = [_added(found, name) for name in sorted(configurations)]
+    assert added == [[], [("x-client-cert", "%DOWNSTREAM_PEER_CERT%")]]
+
+
+def _added(found: Given, name: str) -> list[tuple[str, str]]:
+    configuration: Any = message(found.snapshot.of(ROUTE)[name])
+    return [(one.header.key, one.header.value) for one in configuration.request_headers_to_add]
+
+
+def test_a_programs_own_proxy_takes_those_headers_away() -> None:
+    texts = (SITE, client_authority("clients"), edge(MUTUAL), policy("{clientCertificate: {}}"), entry("site-1"))
+    (chain,) = given_by("sidecar~shop~site-1", *texts).listener("outbound").filter_chains
+    mutations: Any = unpack(hcm_of(chain).early_header_mutation_extensions[0].typed_config)
+    assert "x[-_]client[-_]cert" in [one.remove_on_match.key_matcher.safe_regex.regex for one in mutations.mutations]
+
+
+def test_connections_of_known_clients_end() -> None:
+    found = given_by(EDGE, SITE, client_authority("clients"), edge(https("[open.example.com]", "open"), MUTUAL))
+    lives = [
+        chain_of(found, host).common_http_protocol_options.max_connection_duration.seconds
+        for host in ("secure.example.com", "open.example.com")
+    ]
+    assert lives == [900, 0], "a quarter of an hour"

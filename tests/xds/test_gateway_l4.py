@@ -97,7 +97,7 @@ def test_tls_that_ends_here_offers_no_http() -> None:
 
 def test_unknown_names_are_logged() -> None:
     for one in (https("[a.example.com]"), server("TLS", "[a.example.com]", PASSED)):
-        (log,) = given_by(EDGE, edge(one)).listener("gateway_443").access_log
+        log, *_ = given_by(EDGE, edge(one)).listener("gateway_443").access_log
         assert list(log.filter.response_flag_filter.flags) == ["NR"]
     assert not given_by(EDGE, edge(http("['*']"))).listener("gateway_80").access_log
 
@@ -121,3 +121,11 @@ def test_one_use_of_a_port_survives() -> None:
     found = given_by(EDGE, DB, gateway, routes(f"tcp: [{{{ROUTE_TO_DB}}}]"))
     assert found.names(LISTENER) == ["gateway_80"]
     assert chains(found, 80) == [([], TO_DB)]
+
+
+@pytest.mark.parametrize(("mode", "seconds"), [("ISTIO_MUTUAL", 900), ("SIMPLE, credentialName: cert", 0)])
+def test_connections_of_known_clients_end(mode: str, seconds: int) -> None:
+    gateway = edge(server("TLS", "[a.example.com]", f"{{mode: {mode}}}"))
+    (chain,) = given_by(EDGE, DB, gateway, routes(f"tcp: [{{{ROUTE_TO_DB}}}]")).listener("gateway_443").filter_chains
+    proxy: Any = unpack(chain.filters[-1].typed_config)
+    assert proxy.max_downstream_connection_duration.seconds == seconds

@@ -60,8 +60,9 @@ def test_a_chains_match() -> None:
 def test_the_peer_is_kept_from_the_handshake_and_an_ambiguous_one_closed() -> None:
     keep, guard = peer_filters()
     state: Any = unpack(keep.typed_config)
-    value, took = state.on_downstream_tls_handshake
+    value, certificate, took = state.on_downstream_tls_handshake
     assert took.object_key == "isthmus.handshake_ms"
+    assert (certificate.object_key, certificate.skip_if_empty) == ("isthmus.peer_certificate", True)
     assert value.object_key == "isthmus.peer"
     assert value.skip_if_empty
     assert value.format_string.omit_empty_values

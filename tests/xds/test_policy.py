@@ -12,8 +12,8 @@ from isthmus.filters.ext_authz import Custom
 from isthmus.filters.jwt_authn import JwtAuthn
 from isthmus.filters.rbac import Allow, Audit, Deny
 from isthmus.filters.router import Router
-from isthmus.model.match import Regex
-from isthmus.model.predicate import TRUE, Destination, Host, Not
+from isthmus.model.match import Exact, Regex
+from isthmus.model.predicate import TRUE, Destination, Host, Not, Peer
 from isthmus.model.world import IssuerKeys
 from isthmus.xds.context import Context
 from isthmus.xds.policy import edge_headers, http_policy, jwt_rules, output_headers, tcp_filters
@@ -130,6 +130,18 @@ def test_a_broken_policy_denies_everything_it_selects() -> None:
     assert names(users[Deny].rules) == ["ns[shop]-policy[broken]-broken"]
     selected = policy("broken", "selector: {matchLabels: {app: orders}}\naction: DENNY")
     assert filters(selected, entry("users-1"), proxy="sidecar~shop~users-1")[Deny].rules == ()
+
+
+def test_a_revoked_identity_is_refused_by_every_port_first_of_all() -> None:
+    mesh = compiled(service("orders"), entry("orders-1"), policy("deny", f"action: DENY\n{GET}")).mesh
+    gone = "spiffe://cluster.local/ns/shop/sa/gone"
+    revoking = context_of(mesh, ORDERS, replace(offline_world(mesh), revoked=frozenset({gone})))
+    rules = http_policy(revoking, AT).filters[Deny].rules
+    assert names(rules) == ["isthmus-revoked-identity", rule("deny")]
+    assert rules[0].predicate == Peer(Exact(gone))
+    (network, *_) = tcp_filters(revoking, AT, "inbound_8080")[0]
+    message: Any = unpack(network.typed_config)
+    assert "isthmus-revoked-identity" in set(message.rules.policies)
 
 
 def tokens(name: str, *rules: str, app: str = "orders") -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from isthmus.envoy_api import any_of
 from isthmus.envoy_api.packages import listener_v3, matcher_v3, network_rbac_v3, rbac_config_v3
+from isthmus.filters.ca_peer import CA_PEER, build_ca_policy
 
 PEER_STATE = "isthmus.peer"
 """The key of the filter state that holds the peer's URI SANs, comma-joined; absent for a plaintext peer."""
@@ -25,7 +26,7 @@ def peer_principal(match: Any) -> Any:
 
 
 def build_ambiguous_peer_guard() -> Any:
-    """The network filter that closes a peer with more than one URI SAN, before any answer.
+    """The network filter that closes a peer with more than one URI SAN, or with a CA's certificate.
 
     It stands before every HTTP connection manager and TCP proxy that takes TLS. An X.509-SVID has exactly one URI SAN
     (SPIFFE X509-SVID, section 2); a peer with two would otherwise slip past every negated identity.
@@ -34,6 +35,8 @@ def build_ambiguous_peer_guard() -> Any:
         permissions=[rbac_config_v3.Permission(any=True)],
         principals=[peer_principal(matcher_v3.StringMatcher(contains=","))],
     )
-    rules = rbac_config_v3.RBAC(action=rbac_config_v3.RBAC.DENY, policies={AMBIGUOUS_PEER: policy})
+    rules = rbac_config_v3.RBAC(
+        action=rbac_config_v3.RBAC.DENY, policies={AMBIGUOUS_PEER: policy, CA_PEER: build_ca_policy()}
+    )
     config = network_rbac_v3.RBAC(rules=rules, stat_prefix="ambiguous_peer.")
     return listener_v3.Filter(name=_NETWORK_RBAC, typed_config=any_of(config))

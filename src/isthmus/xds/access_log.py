@@ -79,6 +79,14 @@ def build_unmatched_log(proxy: Proxy, hop: str) -> Any:
     return log
 
 
+def build_revoked_log(proxy: Proxy, hop: str) -> Any:
+    """One JSON line for a connection that is closed for its client's certificate, with the ``reason`` code."""
+    reason = "%DYNAMIC_METADATA(envoy.filters.network.ext_authz:reason)%"
+    log = _file_log({**_hop(proxy, hop), **_CONNECTION, "reason": reason})
+    log.filter.response_flag_filter.flags.append("UAEX")
+    return log
+
+
 def _hop(proxy: Proxy, hop: str) -> Mapping[str, object]:
     return {"proxy": proxy.id, "hop": hop, "self": proxy.identity.uri}
 

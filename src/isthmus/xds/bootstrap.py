@@ -27,7 +27,7 @@ from isthmus.envoy_api.packages import (
 )
 from isthmus.model.metric import ENVOY_STAT_ENDINGS, ENVOY_STAT_PARTS, ENVOY_STATS
 from isthmus.model.world import Address
-from isthmus.xds.address import socket_address
+from isthmus.xds.address import is_name, socket_address
 from isthmus.xds.name import METRICS_EXPORT
 from isthmus.xds.resource import resource_detectors
 from isthmus.xds.secret import ROOT_CA, SDS_CLUSTER, SVID, grpc_service, sds_secret
@@ -35,6 +35,7 @@ from isthmus.xds.secret import ROOT_CA, SDS_CLUSTER, SVID, grpc_service, sds_sec
 XDS_CLUSTER = "xds"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _SOCKET_MODE = 0o600
+_MOST_SECRETS = 1 << 20
 _METRICS_INTERVAL = timedelta(seconds=10)
 _KEEPALIVE_INTERVAL = timedelta(seconds=30)
 _KEEPALIVE_TIMEOUT = timedelta(seconds=10)
@@ -136,7 +137,13 @@ def _grpc_cluster(name: str, address: Any, *, keepalive: bool) -> Any:
 
 def build_agent_cluster(sds_socket: str) -> Any:
     """Plaintext: the socket is this proxy's own, in a folder that only its user may enter."""
-    return _grpc_cluster(SDS_CLUSTER, _pipe(sds_socket), keepalive=False)
+    built = _grpc_cluster(SDS_CLUSTER, _pipe(sds_socket), keepalive=False)
+    # Every secret has a stream of its own: Envoy's 1024 requests at a time would leave the next ones without.
+    most = protobuf.UInt32Value(value=_MOST_SECRETS)
+    built.circuit_breakers.thresholds.append(
+        cluster_v3.CircuitBreakers.Thresholds(max_connections=most, max_pending_requests=most, max_requests=most)
+    )
+    return built
 
 
 def _pipe(path: str) -> Any:
@@ -169,6 +176,8 @@ def _control_plane_cluster(settings: BootstrapSettings) -> Any:
     built.transport_socket.CopyFrom(
         core_v3.TransportSocket(name="envoy.transport_sockets.tls", typed_config=any_of(context))
     )
+    if is_name(settings.ads.host):
+        built.type = cluster_v3.Cluster.STRICT_DNS
     return built
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from isthmus.envoy_api.packages import (
 from isthmus.filters.dynamic_forward_proxy import DynamicForwardProxy, dns_cache
 from isthmus.model.cluster import Protocol, Resolution, Service, ServicePort, Subset
 from isthmus.model.credential import ClientCredential, find_client_credential
+from isthmus.model.federation import TrustDomains
 from isthmus.model.mesh import Mesh
 from isthmus.model.proxy import Proxy
 from isthmus.model.server_names import ServerNames
@@ -58,10 +60,13 @@ def build_outbound(
     subset: Subset | None,
     found: tuple[Backend, ...],
     credential: ClientCredential | None = None,
+    trusted: TrustDomains | None = None,
+    revoked: Set[str] = frozenset(),
 ) -> Any:
     """The cluster of callers: EDS for workloads, DNS or the endpoints in place otherwise.
 
     ``credential``: what the callers' namespace has of the Secret that the DestinationRule names, if it names one.
+    ``trusted``: whose names servers may have; None: whatever the mesh's roots give. ``revoked``: whose they may not.
     """
     traffic = service.traffic(port.number, subset)
     pool = traffic.connection_pool or ConnectionPool()
@@ -92,7 +97,7 @@ def build_outbound(
         built.transport_socket.CopyFrom(_origination(names, port.protocol, speech, credential))
     else:
         sni = wanted.sni or f"outbound_.{port.number}_._.{service.host}"
-        _add_security(built, wanted, service.subject_alt_names, found, sni, speech.mesh_alpn)
+        _add_security(built, wanted, service.subject_alt_names, found, sni, speech.mesh_alpn, trusted, revoked)
     return built
 
 
@@ -172,17 +177,22 @@ def _add_security(
     found: tuple[Backend, ...],
     sni: str,
     alpn: tuple[str, ...],
+    trusted: TrustDomains | None,
+    revoked: Set[str],
 ) -> None:
     """Mutual TLS for all, for none, or endpoint by endpoint (Istio's auto mTLS)."""
     mode = wanted.mode
     behind = tuple(sorted({backend.identity for backend in found if backend.mutual_tls and backend.identity}))
     identities = wanted.subject_alt_names or declared or behind
+    if trusted is not None:
+        identities = trusted.in_all_own(identities)
     if mode is TlsMode.DISABLE or not identities:
         # ISTIO_MUTUAL without a known identity must not fall back to plaintext: nobody is who is meant.
         if mode is TlsMode.ISTIO_MUTUAL:
             built.transport_socket.CopyFrom(tls.mesh_client([tls.NOBODY], sni, alpn))
         return
-    secured = tls.mesh_client(identities, sni, alpn)
+    identities = tuple(one for one in identities if one not in revoked) or (tls.NOBODY,)
+    secured = tls.mesh_client(identities, sni, alpn, trusted)
     if mode is TlsMode.ISTIO_MUTUAL:
         built.transport_socket.CopyFrom(secured)
         return

@@ -60,7 +60,7 @@ def _workload_backend(mesh: Mesh, world: World, workload: Workload, port: Servic
     if workload.placement is Placement.REMOTE:
         address = Address(workload.address, number)
         return Backend(address, mutual_tls, identity, workload.weight, workload.labels, workload_metadata(workload))
-    if world.is_starting(sidecar_id(workload), number):
+    if world.is_starting(sidecar_id(workload), number) or world.is_unhealthy(sidecar_id(workload)):
         return None
     inbound = world.address(sidecar_id(workload), "inbound", number)
     if inbound is None:

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from isthmus.diag import Origin
-from isthmus.envoy_api.packages import protobuf, route_v3
-from isthmus.model.gateway import Gateway, Server, ServerTlsMode, narrower_host
+from isthmus.envoy_api.packages import core_v3, protobuf, route_v3
+from isthmus.model.gateway import Gateway, Server, narrower_host
+from isthmus.model.host import wildcards
 from isthmus.model.predicate import Destination as Listening
 from isthmus.model.route import RouteTable
-from isthmus.model.world import Address
+from isthmus.model.world import Address, PortKey
 from isthmus.xds import tls
-from isthmus.xds.access_log import build_unmatched_log
+from isthmus.xds.access_log import build_revoked_log, build_unmatched_log
+from isthmus.xds.binding import Bindings
+from isthmus.xds.client_ocsp import client_ocsp_filters, longest_connection
 from isthmus.xds.context import Context
 from isthmus.xds.extension import build_filter_chain
 from isthmus.xds.gateway_l4 import connection_chains
 from isthmus.xds.hcm import Http, Side, build_hcm
+from isthmus.xds.health_port import build_health_ports
 from isthmus.xds.listener import Chain, build_listener, peer_filters
+from isthmus.xds.misdirected import Demanding, elsewhere, refused_hosts
 from isthmus.xds.name import gateway_listener, server_routes
 from isthmus.xds.observe import Observed, observe_http
+from isthmus.xds.on_demand import LONGEST_HANDSHAKE, get_on_demand, on_demand
 from isthmus.xds.policy import edge_headers, http_policy
-from isthmus.xds.route import MAX_DIRECT_RESPONSE_BYTES, Caller, build_routes, redirect_to_https, refuse
+from isthmus.xds.route import MAX_DIRECT_RESPONSE_BYTES, Caller, build_routes, redirect_to_https
 from isthmus.xds.route_tree import virtual_host
 from isthmus.xds.snapshot import Built, build, build_joined, repeated
-
-_MISDIRECTED = "this host has a TLS server name of its own, which asks for a client certificate\n"
 
 _BLOCK = 8
 """Virtual hosts that are made together: to see that eight are as they were is cheaper than each."""
@@ -39,13 +43,28 @@ class _Opened:
 
     gateway: Gateway
     server: Server
+    shared: str | None = None
+    """The chain that it has in common with others, whose certificates are got on demand."""
 
     @property
     def routes(self) -> str:
         server = self.server
+        if self.shared is not None:
+            return self.shared
         return server_routes(
             self.gateway.name, self.gateway.namespace, server.port, server.port_name, tls=server.tls is not None
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Port:
+    """What the route configurations of one port have in common."""
+
+    number: int
+    by_port: Mapping[int, Sequence[_Opened]]
+    demanding: Demanding
+    bindings: Mapping[str, Bindings]
+    """By Gateway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +74,21 @@ class _Shared:
     port: int
     filters: tuple[Any, ...]
     observed: Observed
+    reserved_headers: tuple[str, ...]
 
 
 def build_gateway(context: Context) -> Iterator[Built]:
     """Listeners and route configurations. A port without an address yet is left out."""
     by_port: dict[int, list[_Opened]] = defaultdict(list)
+    shared = on_demand(context.mesh, context.proxy).chains
     for gateway in context.mesh.gateways_of(context.proxy):
         for server in gateway.servers:
-            by_port[server.port].append(_Opened(gateway, server))
+            by_port[server.port].append(_Opened(gateway, server, shared.get((gateway.key, server.port_name))))
     for port, opened in sorted(by_port.items()):
         address = context.world.address(context.proxy.id, "gateway", port)
         if address is not None:
             yield from _build_port(context, port, address, opened, by_port)
+    yield from build_health_ports(context)
 
 
 def _build_port(
@@ -86,17 +108,26 @@ def _build_port(
         policy = http_policy(context, at)
         filters = build_filter_chain(gateway_listener(port), policy.filters, (*policy.origins, context.proxy.origin))
         yield from filters.extensions
-        shared = _Shared(port, filters.filters, observe_http(context, Side.GATEWAY.value, policy.log_fields))
+        observed = observe_http(context, Side.GATEWAY.value, policy.log_fields)
+        shared = _Shared(port, filters.filters, observed, edge_headers(context.mesh))
         chains += [_build_chain(context, name, group, shared) for name, group in by_routes.items()]
     names = tuple(name for chain in chains for name in (chain.server_names or ("*",)))
     servers = [(one.gateway, one.server) for one in opened if not one.server.is_http]
     chains += connection_chains(context, at, servers, names if first.secured else ())
     origins = tuple(dict.fromkeys(one.server.origin for one in opened))
     unmatched = build_unmatched_log(context.proxy, Side.GATEWAY.value) if first.secured else None
-    listener = build_listener(gateway_listener(port), address, chains, inbound=True, unmatched_log=unmatched)
+    shut_out = context.world.shut_out.get(PortKey(context.proxy.id, "gateway", port), ())
+    listener = build_listener(
+        gateway_listener(port), address, chains, inbound=True, unmatched_log=unmatched, shut_out=shut_out
+    )
+    if any(one.server.tls is not None and one.server.tls.validation.ocsp is not None for one in requests):
+        listener.access_log.append(build_revoked_log(context.proxy, Side.GATEWAY.value))
     yield build(gateway_listener(port), listener, origins)
+    demanding = Demanding.of(((one.gateway, one.server) for one in by_port[port]), _closed(context, port))
+    keys = dict.fromkeys(one.gateway.key for one in requests)
+    known = _Port(port, by_port, demanding, {key: Bindings(context.mesh.routes_at(key)) for key in keys})
     for name, group in by_routes.items():
-        yield _build_route_configuration(context, name, port, group, by_port)
+        yield _build_route_configuration(context, name, known, group)
 
 
 def _build_chain(context: Context, routes: str, group: Sequence[_Opened], shared: _Shared) -> Chain:
@@ -108,36 +139,41 @@ def _build_chain(context: Context, routes: str, group: Sequence[_Opened], shared
             routes=routes,
             filters=shared.filters,
             observed=shared.observed,
-            reserved_headers=edge_headers(context.mesh),
+            reserved_headers=shared.reserved_headers,
+            longest_connection=longest_connection(server.tls, context.world),
+            told=server.client_traffic.headers,
         ),
         context.mesh.settings,
     )
     if server.tls is None:
         return Chain(routes, (hcm,))
     names = tuple(sorted({host.name for one in group for host in one.server.hosts}))
+    namespace = group[0].gateway.namespace
+    transport_socket = tls.gateway_server(server.tls, namespace, context.mesh.trust_domains, world=context.world)
     return Chain(
         name=routes,
-        filters=(*peer_filters(), hcm),
-        transport_socket=tls.gateway_server(server.tls, group[0].gateway.namespace),
+        filters=(*peer_filters(), *client_ocsp_filters(server.tls, namespace, context.world), hcm),
+        transport_socket=transport_socket if group[0].shared is None else get_on_demand(transport_socket),
         transport_protocol="tls",
         server_names=() if "*" in names else names,
+        longest_handshake=None if group[0].shared is None else LONGEST_HANDSHAKE,
     )
 
 
-def _build_route_configuration(
-    context: Context, name: str, port: int, group: Sequence[_Opened], by_port: dict[int, list[_Opened]]
-) -> Built:
+def _build_route_configuration(context: Context, name: str, known: _Port, group: Sequence[_Opened]) -> Built:
+    port = known.number
     hosts: dict[str, list[Any]] = defaultdict(list)
     origins: list[Origin] = []
     redirects: dict[str, int] = {}
-    misdirected = (*_misdirected(group, by_port[port]), *_closed(context, port, group))
+    misdirected = frozenset(known.demanding.within([(one.gateway, one.server) for one in group]))
     for one in group:
         if one.server.https_redirect:
             for host in one.server.hosts:
-                redirects[host.name] = _https_port(context, host.name, by_port)
+                redirects[host.name] = _https_port(context, host.name, known.by_port)
             continue
-        for bound_host, table in _bound(context, one):
-            if any(narrower_host(host, bound_host) == bound_host for host in misdirected):
+        bindings = known.bindings[one.gateway.key]
+        for bound_host, table in (found for host in one.server.hosts for found in bindings.of(host)):
+            if not misdirected.isdisjoint(wildcards(bound_host)):
                 continue
             hosts[bound_host].append((one.gateway, table))
             origins.append(table.origin)
@@ -145,11 +181,10 @@ def _build_route_configuration(
         route_v3.VirtualHost(name=f"{host}:{port}", domains=[host], routes=[redirect_to_https(target)])
         for host, target in redirects.items()
     ]
-    virtual_hosts += [
-        route_v3.VirtualHost(name=f"{host}:{port}", domains=[host], routes=[refuse("misdirected", 421, _MISDIRECTED)])
-        for host in dict.fromkeys(misdirected)
-        if host not in redirects
-    ]
+    virtual_hosts += refused_hosts(sorted(misdirected - redirects.keys()), port)
+    if group[0].server.tls is not None:
+        own = (host.name for one in group for host in one.server.hosts)
+        virtual_hosts += elsewhere(own, {*redirects, *misdirected, *hosts}, port)
     scheme = "http" if group[0].server.tls is None else "https"
     wires = [repeated(route_v3.RouteConfiguration, "virtual_hosts", virtual_hosts)]
     named = [(host, tuple(bound)) for host, bound in hosts.items() if host not in redirects]
@@ -161,9 +196,19 @@ def _build_route_configuration(
         validate_clusters=protobuf.BoolValue(value=False),
         max_direct_response_body_size_bytes=protobuf.UInt32Value(value=MAX_DIRECT_RESPONSE_BYTES),
     )
+    told = group[0].server.client_traffic.headers.certificate
+    if told is not None:
+        configuration.request_headers_to_add.append(_certificate_header(told))
     # What people edit most comes first: it is what they look for when Envoy refuses the whole.
     origins.extend(one.server.origin for one in group)
     return build_joined(name, configuration, wires, dict.fromkeys(origins))
+
+
+def _certificate_header(name: str) -> Any:
+    """The client's whole certificate; of a client without one the header stays away."""
+    header = core_v3.HeaderValue(key=name, value="%DOWNSTREAM_PEER_CERT%")
+    option = core_v3.HeaderValueOption
+    return option(header=header, append_action=option.OVERWRITE_IF_EXISTS_OR_ADD)
 
 
 def _build_hosts(
@@ -176,49 +221,12 @@ def _build_hosts(
     return repeated(route_v3.RouteConfiguration, "virtual_hosts", hosts)
 
 
-def _misdirected(group: Sequence[_Opened], on_port: Sequence[_Opened]) -> tuple[str, ...]:
-    """Hosts whose own server asks for client certificates, within those of ``group``, which does not ask for the same.
-
-    A request for one of them that comes by another server name would slip past its server's demand. Answered with 421
-    (RFC 9110, section 15.5.20), on which a client whose connection was for a wildcard's other hosts opens a new one.
-    """
-    asked = {_demanded(one) for one in group}
-    others = (one for one in on_port if _demanded(one) is not None and asked != {_demanded(one)})
-    narrower = {
-        host.name
-        for one in others
-        for host in one.server.hosts
-        for own in (own for mine in group for own in mine.server.hosts)
-        if own.name != host.name and narrower_host(own.name, host.name) == host.name
-    }
-    return tuple(sorted(narrower))
-
-
-def _closed(context: Context, port: int, group: Sequence[_Opened]) -> tuple[str, ...]:
-    """Hosts of servers that are not opened: a wildcard's server must not answer for them, without their demands."""
-    own = {host.name for one in group for host in one.server.hosts}
-    claimed = {
-        host
-        for gateway in context.mesh.gateways_of(context.proxy)
-        for server in gateway.closed
-        if server.port == port
-        for host in server.hosts
-    }
-    common = {narrower_host(mine, host) for mine in own for host in claimed}
-    return tuple(sorted(host for host in common if host is not None and host in claimed))
-
-
-def _demanded(one: _Opened) -> tuple[str, str] | None:
-    """Whose client certificates a server asks for: namespace and name of the authority's Secret.
-
-    What connections are passed on to has demands of its own, which are not known here.
-    """
-    if not one.server.is_http:
-        return one.gateway.key, one.server.port_name
-    tls_settings = one.server.tls
-    if tls_settings is None or tls_settings.mode is not ServerTlsMode.MUTUAL:
-        return None
-    return one.gateway.namespace, tls_settings.ca_credential or ""
+def _closed(context: Context, port: int) -> Iterator[str]:
+    """The hosts of servers that are not opened on this port."""
+    for gateway in context.mesh.gateways_of(context.proxy):
+        for server in gateway.closed:
+            if server.port == port:
+                yield from server.hosts
 
 
 def _host_routes(context: Context, port: int, scheme: str, bound: Sequence[tuple[Gateway, RouteTable]]) -> list[Any]:
@@ -243,18 +251,7 @@ def _host_routes(context: Context, port: int, scheme: str, bound: Sequence[tuple
     return build_routes(once.values())
 
 
-def _bound(context: Context, one: _Opened) -> Iterator[tuple[str, RouteTable]]:
-    """The VirtualServices bound to a server, each with the host that both mean."""
-    for table in context.mesh.routes_at(one.gateway.key):
-        for wanted in table.hosts:
-            for host in one.server.hosts:
-                if host.namespace in (None, table.namespace):
-                    common = narrower_host(host.name, wanted)
-                    if common is not None:
-                        yield common, table
-
-
-def _https_port(context: Context, host: str, by_port: dict[int, list[_Opened]]) -> int:
+def _https_port(context: Context, host: str, by_port: Mapping[int, Sequence[_Opened]]) -> int:
     """The published port of the HTTPS server for ``host``; 443 if this proxy has none."""
     for port, opened in sorted(by_port.items()):
         address = context.world.address(context.proxy.id, "gateway", port)

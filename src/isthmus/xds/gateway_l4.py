@@ -38,10 +38,10 @@ def connection_chains(
         names = tuple(host.name for host in server.hosts)
         ways = distinct((*_tcp(context, gateway, server), Way(server.port_name, (), (), _NOWHERE)))
         assert server.tls is not None
-        transport = tls.gateway_server(server.tls, gateway.namespace, alpn=())
-        for chain in build_chains(
-            ways, context.cluster_of, stat_prefix, log, (*peer_filters(), *filters), context.traffic_of
-        ):
+        transport = tls.gateway_server(server.tls, gateway.namespace, context.mesh.trust_domains, (), context.world)
+        before = (*peer_filters(), *filters)
+        longest = context.world.svid_ttl / 4 if server.tls.mode.asks else None
+        for chain in build_chains(ways, context.cluster_of, stat_prefix, log, before, context.traffic_of, longest):
             yield replace(
                 chain,
                 name=f"{chain.name}_{gateway.key}_{server.port_name}",

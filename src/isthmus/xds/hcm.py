@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -18,6 +19,7 @@ from isthmus.envoy_api.packages import (
     mutation_rules_v3,
     protobuf,
 )
+from isthmus.model.client_headers import USUAL_HEADERS, CertificateDetail, ClientHeaders
 from isthmus.model.settings import PathNormalization, Settings
 from isthmus.xds.cluster import ads
 from isthmus.xds.observe import Observed
@@ -51,6 +53,8 @@ class Http:
     longest_connection: timedelta | None = None
     tunnels: bool = False
     """Whether CONNECT is answered at all; which are, the routes say."""
+    told: ClientHeaders = USUAL_HEADERS
+    """At the edge: what is told of clients' certificates. Headers of their own, the routes set."""
 
 
 def build_hcm(http: Http, settings: Settings) -> Any:
@@ -73,7 +77,7 @@ def build_hcm(http: Http, settings: Settings) -> Any:
         server_header_transformation=_HCM.OVERWRITE if edge else _HCM.PASS_THROUGH,
         upgrade_configs=[_HCM.UpgradeConfig(upgrade_type=name) for name in _upgrades(http)],
         early_header_mutation_extensions=_strip(http),
-        forward_client_cert_details=_xfcc_mode(http.side),
+        forward_client_cert_details=_xfcc_mode(http),
         normalize_path=protobuf.BoolValue(value=settings.path_normalization is not PathNormalization.NONE or edge),
         merge_slashes=edge
         or settings.path_normalization in (PathNormalization.MERGE_SLASHES, PathNormalization.DECODE_AND_MERGE_SLASHES),
@@ -84,7 +88,7 @@ def build_hcm(http: Http, settings: Settings) -> Any:
     if edge:
         built.request_headers_timeout.CopyFrom(duration(timedelta(seconds=10)))
     if http.side is not Side.OUTBOUND:
-        built.set_current_client_cert_details.CopyFrom(_xfcc_details(edge))
+        built.set_current_client_cert_details.CopyFrom(_xfcc_details(http.told.forwarded if edge else _INSIDE))
     if isinstance(http.routes, str):
         built.rds.CopyFrom(http_connection_manager_v3.Rds(config_source=ads(), route_config_name=http.routes))
     else:
@@ -101,13 +105,24 @@ def _upgrades(http: Http) -> tuple[str, ...]:
     return ("websocket", "CONNECT") if http.tunnels else ("websocket",)
 
 
-def _xfcc_mode(side: Side) -> Any:
+def _xfcc_mode(http: Http) -> Any:
     """At the edge nothing comes in and ours goes on; before a program the caller's is added; a program sets none."""
-    return {Side.GATEWAY: _HCM.SANITIZE_SET, Side.INBOUND: _HCM.APPEND_FORWARD, Side.OUTBOUND: _HCM.SANITIZE}[side]
+    at_edge = _HCM.SANITIZE if http.told.forwarded is None else _HCM.SANITIZE_SET
+    return {Side.GATEWAY: at_edge, Side.INBOUND: _HCM.APPEND_FORWARD, Side.OUTBOUND: _HCM.SANITIZE}[http.side]
 
 
-def _xfcc_details(edge: bool) -> Any:
-    return _HCM.SetCurrentClientCertDetails(subject=protobuf.BoolValue(value=True), uri=True, dns=True, cert=edge)
+_INSIDE = (CertificateDetail.SUBJECT, CertificateDetail.URI, CertificateDetail.DNS)
+
+
+def _xfcc_details(told: Collection[CertificateDetail] | None) -> Any:
+    told = told or ()
+    return _HCM.SetCurrentClientCertDetails(
+        subject=protobuf.BoolValue(value=CertificateDetail.SUBJECT in told),
+        uri=CertificateDetail.URI in told,
+        dns=CertificateDetail.DNS in told,
+        cert=CertificateDetail.CERT in told,
+        chain=CertificateDetail.CHAIN in told,
+    )
 
 
 def _common_options(http: Http) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from isthmus.diag import Origin
@@ -108,13 +109,13 @@ def _chains(
     context: Context, at: Listening, protocol: Protocol, mode: MutualTls, filters: tuple[Any, ...]
 ) -> tuple[Chain, ...]:
     port = at.port
+    # A connection must not outlive the certificate that it was opened with by long.
+    bounded = filters if protocol.is_http else _tcp(context, at, context.world.svid_ttl / 4)
     plain = Chain(f"plaintext_{port}", filters, transport_protocol="raw_buffer")
     secured = Chain(
         name=f"mutual_tls_{port}",
-        filters=(*peer_filters(), *filters),
-        transport_socket=tls.mesh_server(
-            context.mesh.settings.trust_domain, _HTTP_ALPN if protocol.is_http else ("istio",)
-        ),
+        filters=(*peer_filters(), *bounded),
+        transport_socket=tls.mesh_server(context.mesh.trust_domains, _HTTP_ALPN if protocol.is_http else ("istio",)),
         transport_protocol="tls",
         alpn=tls.ISTIO_ALPN if mode is MutualTls.PERMISSIVE else (),
     )
@@ -144,11 +145,12 @@ def _filters(context: Context, at: Listening, protocol: Protocol) -> tuple[Any, 
     return (build_hcm(http, context.mesh.settings),)
 
 
-def _tcp(context: Context, at: Listening) -> tuple[Any, ...]:
+def _tcp(context: Context, at: Listening, longest: timedelta | None = None) -> tuple[Any, ...]:
     port = at.port
     filters, allowing = context.recall(_tcp_policed, port, at.address, at.callers)
     log = observe_tcp(context, _HOP, allowing)
-    return (*filters, build_tcp_proxy(f"inbound_{port}", ((inbound_cluster(port), 1),), log))
+    proxy = build_tcp_proxy(f"inbound_{port}", ((inbound_cluster(port), 1),), log, longest_connection=longest)
+    return (*filters, proxy)
 
 
 def _tcp_policed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from isthmus.model.cluster import Service, ServicePort
@@ -96,6 +97,7 @@ def build_chains(
     log: Observed,
     before: tuple[Any, ...] = (),
     traffic_of: Callable[[Destination], TrafficPolicy] | None = None,
+    longest_connection: timedelta | None = None,
 ) -> list[Chain]:
     """A filter chain for each way: what is ``before`` (access control), then the bytes to its clusters.
 
@@ -108,7 +110,7 @@ def build_chains(
         chains.append(
             Chain(
                 name=f"{stat_prefix}_{index}_{way.name}",
-                filters=(*before, build_tcp_proxy(stat_prefix, shares, log, traffic)),
+                filters=(*before, build_tcp_proxy(stat_prefix, shares, log, traffic, longest_connection)),
                 transport_protocol="tls" if way.server_names else "",
                 server_names=() if "*" in way.server_names else way.server_names,
                 subnets=way.subnets,

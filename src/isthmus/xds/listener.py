@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -18,14 +18,17 @@ from isthmus.envoy_api.packages import (
     tcp_proxy_v3,
     tls_inspector_v3,
 )
+from isthmus.filters.ca_peer import certificate_value
 from isthmus.filters.peer import HANDSHAKE_STATE, PEER_STATE, build_ambiguous_peer_guard
 from isthmus.model.traffic_policy import TrafficPolicy
 from isthmus.model.world import Address
 from isthmus.xds.address import socket_address
+from isthmus.xds.handshake import SHUT_OUT, build_refusal, handshake_logs
 from isthmus.xds.observe import Observed
 from isthmus.xds.pool import add_tcp_options
 
 _BUFFER_BYTES = 32768
+_LONGEST_HANDSHAKE = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +43,31 @@ class Chain:
     server_names: tuple[str, ...] = ()
     subnets: tuple[str, ...] = ()
     """CIDRs of the address that the connection came to."""
+    port: int = 0
+    """The port that it came to, where the listener takes those of many; 0: any."""
+    longest_handshake: timedelta | None = None
+    """How long a client may take for TLS, from its connection on; None: ten seconds."""
 
 
 def build_listener(
-    name: str, address: Address, chains: Sequence[Chain], *, inbound: bool, unmatched_log: Any = None
+    name: str,
+    address: Address,
+    chains: Sequence[Chain],
+    *,
+    inbound: bool,
+    unmatched_log: Any = None,
+    shut_out: Sequence[str] = (),
 ) -> Any:
     """A listener on ``address``. Two Envoys would share a port without an error, were reuse_port on.
 
     ``unmatched_log`` tells of connections that no chain takes (an unknown server name), which are closed.
+    ``shut_out``: networks whose connections are closed where TLS would begin.
     """
     built = _build(name, chains, unmatched_log, inbound=inbound)
+    if any(chain.transport_socket is not None for chain in chains):
+        built.access_log.extend(handshake_logs(name))
+    if shut_out:
+        built.filter_chains.extend(_refusing(built.filter_chains, shut_out))
     built.address.CopyFrom(socket_address(address))
     built.enable_reuse_port.CopyFrom(protobuf.BoolValue(value=False))
     return built
@@ -88,7 +106,8 @@ def _spread(chains: Sequence[Chain]) -> Iterator[Chain]:
     """
     named = [ip_network(subnet, strict=False) for chain in chains for subnet in chain.subnets]
     known: list[_Network] = [*dict.fromkeys(named), *_EVERYWHERE]
-    if not named:
+    if not named or all(chain.port for chain in chains):
+        # Chains for redirected connections name single services: none covers what is another's.
         yield from chains
         return
     taken: set[tuple[_Network, str]] = set()
@@ -108,18 +127,46 @@ def _within(subnet: _Network, wider: _Network) -> bool:
 
 def _build_chain(chain: Chain) -> Any:
     built = listener_v3.FilterChain(name=chain.name, filters=chain.filters)
-    if chain.transport_protocol or chain.alpn or chain.server_names or chain.subnets:
+    if chain.transport_protocol or chain.alpn or chain.server_names or chain.subnets or chain.port:
         built.filter_chain_match.CopyFrom(
             listener_v3.FilterChainMatch(
                 prefix_ranges=[_cidr(subnet) for subnet in chain.subnets],
                 transport_protocol=chain.transport_protocol,
                 application_protocols=chain.alpn,
                 server_names=[name for name in chain.server_names if name != "*"],
+                destination_port=protobuf.UInt32Value(value=chain.port) if chain.port else None,
             )
         )
     if chain.transport_socket is not None:
         built.transport_socket.CopyFrom(chain.transport_socket)
+    if chain.transport_socket is not None:
+        # Without one, who begins a handshake and goes no further holds the connection for as long as he likes.
+        built.transport_socket_connect_timeout.CopyFrom(duration(chain.longest_handshake or _LONGEST_HANDSHAKE))
     return built
+
+
+def _refusing(chains: Iterable[Any], shut_out: Sequence[str]) -> Iterator[Any]:
+    """Chains for the same connections as those with TLS, if they come from ``shut_out``.
+
+    Envoy looks at the sender last of all, so that each of them stands behind the same address, names and protocols. No
+    other chain changes: standing connections stay.
+    """
+    names: dict[bytes, set[str]] = {}
+    matches: dict[bytes, Any] = {}
+    for chain in chains:
+        if not chain.HasField("transport_socket"):
+            continue
+        match = listener_v3.FilterChainMatch()
+        match.CopyFrom(chain.filter_chain_match)
+        match.ClearField("server_names")
+        # A chain for any name hides none of those with names, nor the other way round.
+        key = match.SerializeToString(deterministic=True) + (b"named" if chain.filter_chain_match.server_names else b"")
+        matches[key] = match
+        names.setdefault(key, set()).update(chain.filter_chain_match.server_names)
+    for number, (key, match) in enumerate(matches.items()):
+        match.server_names.extend(sorted(names[key]))
+        match.direct_source_prefix_ranges.extend(_cidr(network) for network in shut_out)
+        yield listener_v3.FilterChain(name=f"{SHUT_OUT}_{number}", filter_chain_match=match, filters=[build_refusal()])
 
 
 def _cidr(written: str) -> Any:
@@ -135,7 +182,7 @@ def _tls_inspector() -> Any:
 
 
 def peer_filters() -> tuple[Any, ...]:
-    """Keep the peer's identity from the handshake, and close a peer that has more than one.
+    """Keep the peer's identity from the handshake, and close a peer that has more than one, or that is a CA.
 
     All URI SANs stand in one comma-joined value, so a certificate with two equals no single identity; Envoy's own
     RBAC principals would match any of them. Without ``skip_if_empty`` a plaintext peer would be called ``-``.
@@ -156,13 +203,17 @@ def peer_filters() -> tuple[Any, ...]:
             text_format_source=core_v3.DataSource(inline_string="%DURATION%")
         ),
     )
-    config = network_set_filter_state_v3.Config(on_downstream_tls_handshake=[value, took])
+    config = network_set_filter_state_v3.Config(on_downstream_tls_handshake=[value, certificate_value(), took])
     keep = listener_v3.Filter(name="envoy.filters.network.set_filter_state", typed_config=any_of(config))
     return keep, build_ambiguous_peer_guard()
 
 
 def build_tcp_proxy(
-    stat_prefix: str, shares: Sequence[tuple[str, int]], observed: Observed, traffic: TrafficPolicy | None = None
+    stat_prefix: str,
+    shares: Sequence[tuple[str, int]],
+    observed: Observed,
+    traffic: TrafficPolicy | None = None,
+    longest_connection: timedelta | None = None,
 ) -> Any:
     """Bytes to one of the clusters of ``shares``, chosen for the connection as a whole by their weights.
 
@@ -180,6 +231,8 @@ def build_tcp_proxy(
     else:
         share = tcp_proxy_v3.TcpProxy.WeightedCluster.ClusterWeight
         config.weighted_clusters.clusters.extend(share(name=cluster, weight=weight) for cluster, weight in weighted)
+    if longest_connection is not None:
+        config.max_downstream_connection_duration.CopyFrom(duration(longest_connection))
     if traffic is not None:
         add_tcp_options(config, traffic)
     return listener_v3.Filter(name="envoy.filters.network.tcp_proxy", typed_config=any_of(config))

@@ -14,6 +14,17 @@ CONNECT = "connect"
 """Listener within the outbound proxy, and the cluster that leads to it: what a CONNECT to an HTTP port carries."""
 
 
+CAPTURE = "capture"
+"""The listener of connections that are redirected to the sidecar."""
+CAPTURE_DNS = "capture_dns"
+"""The listener that answers the names of services."""
+
+
+def capture_routes(host: str, port: int) -> str:
+    """Routes, and filter chains, of redirected connections to a port of a service."""
+    return f"capture|{port}||{host}"
+
+
 def l4_routes(host: str, port: int | str) -> str:
     """Listener within the outbound proxy, and its cluster: a CONNECT to a port whose connections have routes."""
     return f"connect|{port}||{host}"

@@ -27,6 +27,7 @@ from isthmus.xds.listener import Chain, build_listener
 from isthmus.xds.match import header_matcher
 from isthmus.xds.name import CONNECT, OUTBOUND_ROUTES, PASSTHROUGH, l4_routes, upstream_listener
 from isthmus.xds.observe import observe_http, observe_tcp
+from isthmus.xds.policy import certificate_headers
 from isthmus.xds.route import MAX_DIRECT_RESPONSE_BYTES, Caller, build_routes, default_route, pass_to, refuse
 from isthmus.xds.route_filter import route_filters
 from isthmus.xds.route_tree import virtual_host
@@ -56,6 +57,7 @@ def build_outbound_proxy(context: Context, workload: Workload) -> Iterator[Built
         routes=OUTBOUND_ROUTES,
         filters=filters.filters,
         observed=observe_http(context, _HOP),
+        reserved_headers=certificate_headers(context),
         local_replies=local_reply_mapper(),
         tunnels=True,
     )
@@ -267,17 +269,25 @@ def build_upstreams(context: Context, workload: Workload) -> Iterator[Built]:
 def _http_upstream(
     context: Context, name: str, address: Address, service: Service, port: ServicePort, origin: Origin
 ) -> Iterator[Built]:
+    chain, resources = build_service_http(context, name, service, port, origin)
+    yield from resources
+    yield build(name, build_listener(name, address, (chain,), inbound=False), (origin,))
+
+
+def build_service_http(
+    context: Context, name: str, service: Service, port: ServicePort, origin: Origin
+) -> tuple[Chain, tuple[Built, ...]]:
+    """The chain of connections whose requests are all for one port of ``service``, with what it refers to."""
     filters = build_filter_chain(name, {**route_filters(context), Router: Router()}, (origin,))
-    yield from filters.extensions
     http = Http(
         side=Side.OUTBOUND,
         stat_prefix=name,
         routes=name,
         filters=filters.filters,
         observed=observe_http(context, _HOP),
+        reserved_headers=certificate_headers(context),
     )
-    chain = Chain(name, (build_hcm(http, context.mesh.settings),))
-    yield build(name, build_listener(name, address, (chain,), inbound=False), (origin,))
     routes, origins = _service_routes(context, service, port)
     host = virtual_host(f"{service.host}:{port.number}", ["*"], routes)
-    yield build(name, _configuration(name, [host]), (origin, *origins))
+    configuration = build(name, _configuration(name, [host]), (origin, *origins))
+    return Chain(name, (build_hcm(http, context.mesh.settings),)), (*filters.extensions, configuration)

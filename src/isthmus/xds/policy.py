@@ -27,6 +27,7 @@ from isthmus.model.predicate import (
     Destination,
     Host,
     Not,
+    Peer,
     Predicate,
     all_of,
     any_of,
@@ -41,6 +42,9 @@ from isthmus.model.selector import Scope
 from isthmus.xds.claim import routes_ask_claims
 from isthmus.xds.context import Context
 from isthmus.xds.observe import tracing_at
+
+REVOKED = "isthmus-revoked-identity"
+"""The rule that refuses a revoked identity, as access logs name it."""
 
 
 class Scoped(Protocol):
@@ -98,7 +102,22 @@ def output_headers(context: Context) -> tuple[str, ...]:
 
 def edge_headers(mesh: Mesh) -> tuple[str, ...]:
     """Everything that only the inside of the mesh may set."""
-    return reserved_headers(rule for policy in mesh.policies.request for rule in policy.rules)
+    tokens = reserved_headers(rule for policy in mesh.policies.request for rule in policy.rules)
+    return (*tokens, *_certificate_headers(mesh))
+
+
+def certificate_headers(context: Context) -> tuple[str, ...]:
+    """The headers in which any gateway tells of its client's certificate: no program may say so of itself either."""
+    return context.aspect(_told)
+
+
+def _told(context: Context) -> tuple[str, ...]:
+    return _certificate_headers(context.mesh)
+
+
+def _certificate_headers(mesh: Mesh) -> tuple[str, ...]:
+    told = (server.client_traffic.headers for gateway in mesh.gateways for server in gateway.servers)
+    return tuple(sorted({one.certificate for one in told if one.certificate is not None}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +140,7 @@ def http_policy(context: Context, at: Destination) -> HttpPolicy:
     rules = jwt_rules(context)
     edge = context.proxy.role is Role.GATEWAY
     providers, unknown = _custom(context, policies, at)
-    denied = (*_broken(context), *unknown, *_rules(policies, Action.DENY, at))
+    denied = (*_revoked(context), *_broken(context), *unknown, *_rules(policies, Action.DENY, at))
     allow = _allow(policies, at)
     filters: dict[type, Any] = {
         JwtAuthn: JwtAuthn(
@@ -158,7 +177,7 @@ def tcp_filters(context: Context, at: Destination, stat_prefix: str) -> tuple[tu
         for rule in _rules(policies, Action.CUSTOM, at)
     )
     closing = (*unasked, *_rules(policies, Action.DENY, at))
-    denied = (*_broken(context), *(_widened(rule) for rule in closing))
+    denied = (*_revoked(context), *_broken(context), *(_widened(rule) for rule in closing))
     allow = _allow(policies, at)
     allowed = None if allow.rules is None else _answerable(allow.rules)
     wanted: list[Audit | Deny | Allow] = [
@@ -233,6 +252,13 @@ def _allow(policies: tuple[AuthorizationPolicy, ...], at: Destination) -> Allow:
     kinds = {policy.dry_run for policy in policies if policy.action is Action.ALLOW}
     enforced = _rules(policies, Action.ALLOW, at) if False in kinds else None
     return Allow(enforced, _rules(policies, Action.ALLOW, at, dry_run=True))
+
+
+def _revoked(context: Context) -> Iterator[NamedRule]:
+    """Their certificates are good until they end: it is policy that they meet, on standing connections too."""
+    found = context.mesh.trust_domains.in_all_own(sorted(context.world.revoked))
+    if found:
+        yield NamedRule(REVOKED, any_of(*(Peer(Exact(identity)) for identity in found)))
 
 
 def _broken(context: Context) -> Iterator[NamedRule]:

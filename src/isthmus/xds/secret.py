@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 from isthmus.envoy_api import duration
 from isthmus.envoy_api.packages import core_v3, tls_v3
+from isthmus.model.revocation import ClientCrls
 
 SVID = "default"
 """The proxy's own certificate and key (the name that SPIRE and Envoy's users know)."""
 ROOT_CA = "ROOTCA"
 """The mesh's roots, as a validation context."""
+ALL_ROOTS = "ALL"
+"""The mesh's roots and those of federated trust domains, each for its own names (SPIRE's name for it)."""
+SESSION_TICKET_KEYS = "session-ticket-keys"
+"""What a gateway proxy seals TLS sessions with: made by its agent, and kept by nobody else."""
 SDS_CLUSTER = "sds"
 """The static cluster of the bootstrap that stands for the agent's socket."""
 FILE_CERTIFICATE = "file-cert:"
@@ -19,6 +25,7 @@ FILE_ROOTS = "file-root:"
 SYSTEM = "system"
 """In the place of a path: the roots that the operating system trusts."""
 
+_FETCHED = "~crl:"
 _FIRST_RETRY = timedelta(milliseconds=200)
 _LAST_RETRY = timedelta(seconds=2)
 _FIRST_FETCH = timedelta(seconds=5)
@@ -34,9 +41,28 @@ def credential_name(namespace: str, name: str) -> str:
     return f"credential:{namespace}/{name}"
 
 
-def ca_credential_name(namespace: str, name: str) -> str:
-    """The client CAs of a gateway's ``credentialName``."""
-    return f"credential-ca:{namespace}/{name}"
+def ca_credential_name(namespace: str, name: str, revoked: Sequence[str] = ()) -> str:
+    """The CAs of a Secret, with the lists of what they revoked: its own, and those of the Secrets ``revoked``."""
+    return "~".join((f"credential-ca:{namespace}/{name}", *revoked))
+
+
+def fetched_crls_name(ca: str, crls: ClientCrls | None) -> str:
+    """The client CAs of the secret ``ca`` with the lists that were fetched; None: there is no such secret.
+
+    A new name when somebody was revoked: the chain that refers to it changes, and ends its standing connections once
+    it has the new lists.
+    """
+    return f"{ca}{_FETCHED}{crls.generation if crls is not None else 'none'}"
+
+
+def without_crls(name: str) -> str:
+    """What :func:`fetched_crls_name` was given; any other name as it is."""
+    return name.partition(_FETCHED)[0]
+
+
+def federated_roots_name(trust_domain: str) -> str:
+    """The roots of another trust domain alone (SPIRE's form of the name)."""
+    return f"spiffe://{trust_domain}"
 
 
 def file_certificate_name(chain: str, key: str) -> str:
@@ -61,17 +87,23 @@ def grpc_service(cluster: str) -> Any:
 
 def sds_secret(name: str) -> Any:
     """An envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig for the secret ``name`` of the agent."""
+    return tls_v3.SdsSecretConfig(name=name, sds_config=_agent("GRPC"))
+
+
+def delta_sds() -> Any:
+    """The agent as a source of secrets whose names come later: a ConfigSource."""
+    return _agent("DELTA_GRPC")
+
+
+def _agent(form: str) -> Any:
     version = core_v3.ApiVersion.Value("V3")
-    return tls_v3.SdsSecretConfig(
-        name=name,
-        sds_config=core_v3.ConfigSource(
-            resource_api_version=version,
-            initial_fetch_timeout=duration(_FIRST_FETCH),
-            api_config_source=core_v3.ApiConfigSource(
-                api_type=core_v3.ApiConfigSource.GRPC,
-                transport_api_version=version,
-                set_node_on_first_message_only=True,
-                grpc_services=[grpc_service(SDS_CLUSTER)],
-            ),
+    return core_v3.ConfigSource(
+        resource_api_version=version,
+        initial_fetch_timeout=duration(_FIRST_FETCH),
+        api_config_source=core_v3.ApiConfigSource(
+            api_type=form,
+            transport_api_version=version,
+            set_node_on_first_message_only=True,
+            grpc_services=[grpc_service(SDS_CLUSTER)],
         ),
     )

@@ -12,6 +12,7 @@ from isthmus.envoy_api import Message, any_of, unpack
 from isthmus.envoy_api.packages import bootstrap_v3, cluster_v3, core_v3
 from isthmus.model.proxy import Proxy
 from isthmus.xds.bootstrap import build_agent_cluster, build_internal_listener_extension, build_runtime
+from isthmus.xds.handshake import TELLING
 from isthmus.xds.snapshot import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, Snapshot, message
 
 _HCM = "envoy.filters.network.http_connection_manager"
@@ -39,6 +40,10 @@ def build_static(snapshot: Snapshot, proxy: Proxy, sds_socket: str) -> Any:
 
 
 def _in_place(listener: Any, routes: dict[str, Message], extensions: dict[str, Any]) -> Any:
+    # There is no control plane to tell anything.
+    kept = [log for log in listener.access_log if log.name != TELLING]
+    del listener.access_log[:]
+    listener.access_log.extend(kept)
     for chain in listener.filter_chains:
         for filter_ in chain.filters:
             if filter_.name == _HCM:

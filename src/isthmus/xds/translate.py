@@ -11,6 +11,7 @@ from isthmus.model.proxy import Proxy, Role
 from isthmus.model.route import Destination, Forward, RouteTable
 from isthmus.model.world import World
 from isthmus.xds.cache import Memory
+from isthmus.xds.capture import build_capture
 from isthmus.xds.cluster import build_black_hole, build_outbound, build_passthrough, credential_wanted
 from isthmus.xds.context import Context
 from isthmus.xds.endpoint import backends, build_load_assignment, in_subset
@@ -87,7 +88,8 @@ def _outbound(context: Context) -> tuple[Built, ...]:
     workload = context.mesh.workload_of(context.proxy)
     if workload is None:
         return ()
-    return (*build_outbound_proxy(context, workload), *build_upstreams(context, workload))
+    called = (*build_outbound_proxy(context, workload), *build_upstreams(context, workload))
+    return (*called, *build_capture(context, workload))
 
 
 def _fallbacks(context: Context) -> tuple[Built, ...]:
@@ -159,7 +161,9 @@ def _build_target(context: Context, service: Service, port: ServicePort, subset:
     found = in_subset(backends(context.mesh, context.world, service, port), subset)
     # A client's own certificate is its namespace's: only such a cluster asks for the proxy at all.
     credential = credential_wanted(context.mesh, context.proxy, service, port, subset)
-    cluster = build_outbound(service, port, subset, found, credential)
+    cluster = build_outbound(
+        service, port, subset, found, credential, context.mesh.trust_domains, context.world.revoked
+    )
     origins = (service.origin, *service.policy.origins)
     built = build(cluster.name, cluster, origins)
     if not cluster.HasField("eds_cluster_config"):

@@ -21,6 +21,7 @@ from isthmus.xds.l4 import L4Caller, Way, build_chains, distinct, service_ways, 
 from isthmus.xds.listener import Chain
 from isthmus.xds.name import CONNECT, OUTBOUND_ROUTES, l4_routes
 from isthmus.xds.observe import observe_http, observe_tcp
+from isthmus.xds.policy import certificate_headers
 from isthmus.xds.route_filter import route_filters
 from isthmus.xds.snapshot import Built, build
 
@@ -107,6 +108,7 @@ def _requests(context: Context) -> Iterator[Built]:
         routes=OUTBOUND_ROUTES,
         filters=filters.filters,
         observed=observe_http(context, _HOP),
+        reserved_headers=certificate_headers(context),
     )
     # TLS to a port that is declared HTTP has no chain: it is closed, and the log says so.
     chain = Chain(CONNECT, (build_hcm(http, context.mesh.settings),), transport_protocol="raw_buffer")
