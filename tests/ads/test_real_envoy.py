@@ -14,9 +14,9 @@ from .real import NODE, Lab, backend, eds_cluster, endpoints, lab, routes
 pytestmark = pytest.mark.real
 
 
-@pytest.fixture
-async def envoy(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with lab(tmp_path / "envoy.log") as found:
+@pytest.fixture(params=["DELTA_GRPC", "GRPC"])
+async def envoy(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
+    async with lab(tmp_path / "envoy.log", request.param) as found:
         yield found
 
 

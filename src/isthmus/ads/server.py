@@ -1,4 +1,4 @@
-"""Delta ADS over gRPC: one :class:`~isthmus.ads.stream.Stream` for each Envoy that connects."""
+"""ADS over gRPC, incremental or state of the world: one stream object for each Envoy that connects."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import grpc.aio
 from isthmus.ads.status import Statuses
 from isthmus.ads.stream import Stream
 from isthmus.ads.throttle import Throttle
+from isthmus.ads.whole import WholeStream
 from isthmus.envoy_api.packages import discovery_v3
 from isthmus.errors import NotEnrolled
 from isthmus.latest import Latest
@@ -46,6 +47,9 @@ at 4 MiB unless ``grpc.max_receive_message_length`` says otherwise.
 _log = logging.getLogger(__name__)
 
 
+AnyStream = Stream | WholeStream
+
+
 def steady_clock() -> Callable[[], datetime]:
     """The time of day as it was when this was called, and from then on as long as it really took.
 
@@ -71,7 +75,10 @@ class Authorize(Protocol):
 
 
 class AdsServer:
-    """Serves ``DeltaAggregatedResources``; a second connection of a proxy takes the place of its first."""
+    """Serves ``DeltaAggregatedResources``, and ``StreamAggregatedResources`` to Envoys that others configure.
+
+    A second connection of a proxy takes the place of its first.
+    """
 
     def __init__(
         self,
@@ -91,14 +98,39 @@ class AdsServer:
         self._uncertain: dict[str, Mapping[str, frozenset[str]]] = {}
         self._throttle = Throttle()
 
+    def end(self, proxy_id: str) -> None:
+        """Close the stream of a proxy, if it has one: when it connects again, it is asked again whether it may."""
+        session = self._sessions.get(proxy_id)
+        if session is not None:
+            session.end()
+
     def handler(self) -> grpc.GenericRpcHandler:
         """For ``server.add_generic_rpc_handlers``. Responses are bytes already: they have no serializer."""
-        method = grpc.stream_stream_rpc_method_handler(
+        delta = grpc.stream_stream_rpc_method_handler(
             self._delta, request_deserializer=discovery_v3.DeltaDiscoveryRequest.FromString
         )
-        return grpc.method_handlers_generic_handler(SERVICE, {"DeltaAggregatedResources": method})
+        whole = grpc.stream_stream_rpc_method_handler(
+            self._whole, request_deserializer=discovery_v3.DiscoveryRequest.FromString
+        )
+        methods = {"DeltaAggregatedResources": delta, "StreamAggregatedResources": whole}
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def _delta(self, _: object, context: Any) -> None:
+        await self._serve(context, self._delta_stream)
+
+    async def _whole(self, _: object, context: Any) -> None:
+        await self._serve(context, self._whole_stream)
+
+    def _delta_stream(self, proxy_id: str, snapshot: Snapshot) -> Stream:
+        # Names that stay uncertain outlive a stream that never got so far as to settle them.
+        uncertain = self._uncertain.pop(proxy_id, MappingProxyType({}))
+        return Stream(proxy_id, snapshot, self._clock(), uncertain, self._counts)
+
+    def _whole_stream(self, proxy_id: str, snapshot: Snapshot) -> WholeStream:
+        self._uncertain.pop(proxy_id, None)
+        return WholeStream(proxy_id, snapshot, self._clock(), self._counts)
+
+    async def _serve(self, context: Any, make: Callable[[str, Snapshot], AnyStream]) -> None:
         first = await context.read()
         if first is grpc.aio.EOF:
             return
@@ -111,19 +143,24 @@ class AdsServer:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "this peer may not be the proxy that it says it is")
             return
         try:
-            await self._run(proxy_id, latest, first, context)
+            await self._run(make, proxy_id, latest, first, context)
         finally:
             self._snapshots.release(proxy_id)
 
-    async def _run(self, proxy_id: str, latest: Latest[Snapshot], first: Any, context: Any) -> None:
+    async def _run(
+        self,
+        make: Callable[[str, Snapshot], AnyStream],
+        proxy_id: str,
+        latest: Latest[Snapshot],
+        first: Any,
+        context: Any,
+    ) -> None:
         replaced = self._sessions.get(proxy_id)
         if replaced is not None:
             _log.info("ADS: %s connected again; its earlier stream ends", proxy_id)
             replaced.end()
             self._uncertain[proxy_id] = replaced.stream.uncertain()
-        # Names that stay uncertain outlive a stream that never got so far as to settle them.
-        uncertain = self._uncertain.pop(proxy_id, MappingProxyType({}))
-        stream = Stream(proxy_id, latest.value, self._clock(), uncertain, self._counts)
+        stream = make(proxy_id, latest.value)
         session = _Session(stream, latest, context, self._statuses, self._clock, self._throttle)
         self._sessions[proxy_id] = session
         _log.info("ADS: %s connected", proxy_id)
@@ -149,7 +186,7 @@ class _Session:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: AnyStream,
         latest: Latest[Snapshot],
         context: Any,
         statuses: Statuses,

@@ -30,7 +30,7 @@ SERVED = (CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE)
 """The types that are served here. Secrets are not: they are the node agent's, and never pass through ADS."""
 
 
-_SHORT = {CLUSTER: "cds", ENDPOINT: "eds", EXTENSION: "ecds", LISTENER: "lds", ROUTE: "rds"}
+SHORT = {CLUSTER: "cds", ENDPOINT: "eds", EXTENSION: "ecds", LISTENER: "lds", ROUTE: "rds"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Stream:
         resources = self._snapshot.of(request.type_url)
         out: list[bytes] = []
         if request.response_nonce and request.HasField("error_detail"):
-            self._counts["pilot_total_xds_rejects", _SHORT[request.type_url]] += 1
+            self._counts["pilot_total_xds_rejects", SHORT[request.type_url]] += 1
             alone = subscription.nack(request.response_nonce, request.error_detail.message, resources)
             out += [self._respond(subscription, [built], (), now) for built in alone]
         elif request.response_nonce:
@@ -219,7 +219,7 @@ class Stream:
         self, subscription: Subscription, builts: Sequence[Built], removed: Sequence[str], now: datetime
     ) -> bytes:
         nonce = self._next_nonce()
-        self._counts["pilot_xds_pushes", _SHORT[subscription.type_url]] += 1
+        self._counts["pilot_xds_pushes", SHORT[subscription.type_url]] += 1
         resources = self._snapshot.of(subscription.type_url)
         if len(builts) == len(resources) and not removed and subscription.told_nothing:
             subscription.sent_all(nonce, resources, now)

@@ -16,7 +16,7 @@ from isthmus.xds.snapshot import Built, names_of
 
 WILDCARD = "*"
 _UNKNOWN = ""  # the version of a resource that the proxy may or may not have
-_MESSAGE_LIMIT = 4096
+MESSAGE_LIMIT = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ class Subscription:
             self._doubts.get(name, set()).discard(version)
         for name, version in newest:
             origins = resources[name].origins if name in resources else ()
-            self._refused[name] = Refusal(self.type_url, name, version, message[:_MESSAGE_LIMIT], origins)
+            self._refused[name] = Refusal(self.type_url, name, version, message[:MESSAGE_LIMIT], origins)
         return ()
 
     def _confirm_removal(self, name: str) -> None:
