@@ -25,6 +25,9 @@ _SOCKET_NAME_MAX_BYTES = 40
 
 _MARK = b"# The state of Isthmus, keys among it: never to be committed.\n*\n"
 _RUNTIME_PREFIX = "isthmus-"
+_WORKLOAD_LINK = "workload.sock"
+_WORKLOAD_SOCKET = "workload/api.sock"
+"""The SPIFFE Workload API, for people; within the runtime folder it has one of its own."""
 
 _MAY_COME_BEFORE_US = frozenset({"ca"})
 """What a user may have put into the directory before the first start: a certificate authority of their own."""
@@ -174,6 +177,7 @@ class StateDir:
             with _failing_as_unusable(self.path):
                 (self.path / "run").symlink_to(held.runtime)
                 (self.path / "api.sock").symlink_to(held.runtime / "api.sock")
+                (self.path / _WORKLOAD_LINK).symlink_to(held.runtime / _WORKLOAD_SOCKET)
         except BaseException:
             held.release()
             raise
@@ -206,7 +210,7 @@ class StateDir:
 
     def _clear_links(self) -> None:
         """Remove the links of the last holder, and its runtime folder where it had no time to."""
-        for name in ("run", "api.sock"):
+        for name in ("run", "api.sock", _WORKLOAD_LINK):
             link = self.path / name
             if link.is_symlink():
                 if name == "run":
@@ -271,7 +275,8 @@ class Held:
         if not self.lock.still_there:
             self.lock.take_over(self.state.lock(self.lock.purpose))
         with _failing_as_unusable(self.state.path):
-            for name, target in (("run", self.runtime), ("api.sock", self.runtime / "api.sock")):
+            links = (("run", self.runtime), ("api.sock", self.runtime / "api.sock"))
+            for name, target in (*links, (_WORKLOAD_LINK, self.runtime / _WORKLOAD_SOCKET)):
                 link = self.state.path / name
                 if not link.is_symlink():
                     link.symlink_to(target)

@@ -40,7 +40,7 @@ from isthmus.latest import Latest
 from isthmus.model.proxy import Role
 from isthmus.model.world import Address
 from isthmus.proxy.place import Folders
-from isthmus.proxy.plan import Plan, PlannedProxy, from_json, to_json
+from isthmus.proxy.plan import Plan, PlannedProxy, TrustBundle, from_json, to_json
 from isthmus.proxy.sds import SERVICE
 from isthmus.proxy.sds_stream import SECRET_TYPE
 from isthmus.state import StateDir
@@ -77,6 +77,7 @@ def folders(tmp_path: Path) -> Iterator[Folders]:
 def plan_of(
     places: Folders, ads_port: int, *proxies: PlannedProxy, version: int = 1, ttl: int = 3600, **changes: Any
 ) -> Plan:
+    authority = load_or_create(StateDir.at(places.state), DOMAIN, clock())
     return Plan(
         version=version,
         node=NODE,
@@ -86,6 +87,7 @@ def plan_of(
         enrol_socket=str(places.runtime / "enrol.sock"),
         svid_ttl_seconds=ttl,
         proxies=proxies,
+        trust=(TrustBundle(DOMAIN, authority.bundle.roots),),
         **changes,
     )
 
@@ -95,6 +97,9 @@ class Assigned:
 
     def may_hold(self, node: str, spiffe_id: SpiffeId) -> bool:
         return node == NODE and spiffe_id.path.startswith("/ns/shop/")
+
+    def longest(self, node: str, spiffe_id: SpiffeId) -> timedelta:
+        return timedelta(hours=1)
 
     def may_serve(self, node: str, dns_names: tuple[str, ...]) -> bool:
         return node == NODE and all(name.endswith(".example.com") for name in dns_names)

@@ -22,9 +22,10 @@ from isthmus.proxy.credential import (
     renewal,
     request_for_hosts,
     request_for_identity,
-    roots_secret,
     time_left,
+    trust_secret,
 )
+from isthmus.proxy.plan import TrustBundle, trust_version
 from isthmus.state import StateDir
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -88,7 +89,8 @@ def test_secrets_as_envoy_takes_them(authority: Authority) -> None:
     assert own.name == "default"  # type: ignore[attr-defined]
     assert own.tls_certificate.private_key.inline_bytes == held.key_pem  # type: ignore[attr-defined]
     assert own.tls_certificate.certificate_chain.inline_bytes == held.chain  # type: ignore[attr-defined]
-    roots = unpack(roots_secret("ROOTCA", held.roots).packed)
+    trust = (TrustBundle("cluster.local", authority.bundle.roots), TrustBundle("other.example", ("no matter",)))
+    roots = unpack(trust_secret("ROOTCA", trust).packed)
     assert roots.validation_context.trusted_ca.inline_bytes == held.roots  # type: ignore[attr-defined]
 
 
@@ -96,7 +98,9 @@ def test_a_version_is_of_the_content(authority: Authority) -> None:
     first, second = issued(authority), issued(authority)
     assert certificate_secret("default", first) == certificate_secret("default", first)
     assert certificate_secret("default", first) != certificate_secret("default", second)
-    assert roots_secret("ROOTCA", first.roots) == roots_secret("ROOTCA", second.roots)
+    one, two = (TrustBundle("one.example", (pem,)) for pem in ("1", "2"))
+    assert trust_secret("ROOTCA", (one,)).version == trust_version((one,))
+    assert len({trust_version(trust) for trust in ((one,), (two,), (one, two), (two, one))}) == 4
 
 
 def test_no_repr_shows_a_key(authority: Authority) -> None:

@@ -11,10 +11,21 @@ import pytest
 
 from isthmus.errors import Refused
 from isthmus.proxy.child import Child, start_child
-from isthmus.proxy.namespace import Inside, Namespace, inside_of, listens, of_process, refusal, refusal_once
+from isthmus.proxy.namespace import (
+    Inside,
+    Namespace,
+    Refusals,
+    inside_of,
+    listens,
+    of_process,
+    redirection_refusal,
+    refusal,
+    refusals_once,
+)
+from isthmus.proxy.plan import Redirection
 
 from .making import alive, until
-from .namespaces import needs_namespaces
+from .namespaces import needs_namespaces, needs_redirection
 
 pytestmark = needs_namespaces
 GRACE = timedelta(seconds=5)
@@ -159,10 +170,37 @@ async def test_it_says_why_it_cannot_be(tmp_path: Path) -> None:
 
 
 async def test_what_the_system_answered_is_kept_for_the_user_alone(tmp_path: Path) -> None:
-    first = await refusal_once(tmp_path)
+    first = await refusals_once(tmp_path)
     told = tmp_path / "isolation"
     assert told.stat().st_mode & 0o777 == 0o600
-    assert (told.read_text() or None) == first
+    assert (told.read_text() or None) == first.isolation
+    assert ((tmp_path / "redirection").read_text() or None) == first.redirection
     told.write_text("not allowed here")
-    assert await refusal_once(tmp_path) == "not allowed here"
-    assert os.listdir(tmp_path) == ["isolation"]
+    assert await refusals_once(tmp_path) == Refusals("not allowed here", "not allowed here")
+    assert sorted(os.listdir(tmp_path)) == ["isolation", "redirection"]
+
+
+@needs_redirection
+async def test_connections_and_dns_are_redirected_where_they_cannot_be_anywhere_else() -> None:
+    namespace = Namespace(Redirection(connections=15006, names=15053))
+    code = (
+        "import socket, struct\n"
+        "tcp = socket.create_server(('127.0.0.1', 15006)); udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "udp.bind(('127.0.0.1', 15053))\n"
+        "socket.create_connection(('192.0.2.1', 80), 5); there, _ = tcp.accept()\n"
+        "print(socket.inet_ntoa(there.getsockopt(0, 80, 16)[4:8]))\n"
+        "asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); asking.sendto(b'name?', ('198.51.100.53', 53))\n"
+        "print(udp.recv(99).decode())\n"
+        "own = socket.create_server(('127.0.0.1', 0)); socket.create_connection(own.getsockname(), 5)\n"
+        "print('loopback')\n"
+    )
+    try:
+        said = await output(sys.executable, "-c", code, inside=await namespace.inside())
+        assert said == ["192.0.2.1", "name?", "loopback"]
+    finally:
+        namespace.close()
+
+
+async def test_why_connections_cannot_be_redirected_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert await redirection_refusal() == "nft is not installed: connections cannot be redirected"

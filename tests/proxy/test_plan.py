@@ -6,8 +6,20 @@ from dataclasses import replace
 import pytest
 
 from isthmus.model.proxy import Role
+from isthmus.model.registration import Selectors
 from isthmus.model.world import Address
-from isthmus.proxy.plan import Plan, PlannedCredential, PlannedProxy, PlannedWorkload, from_json, plan_version, to_json
+from isthmus.proxy.plan import (
+    Plan,
+    PlannedCredential,
+    PlannedProxy,
+    PlannedRegistration,
+    PlannedWorkload,
+    Redirection,
+    TrustBundle,
+    from_json,
+    plan_version,
+    to_json,
+)
 
 PLAN = Plan(
     version=7,
@@ -40,9 +52,16 @@ PLAN = Plan(
             ".",
             (Address("127.0.0.1", 9080),),
             isolated=True,
+            redirection=Redirection(connections=15002, names=15003),
         ),
     ),
     relay=(Address("192.0.2.1", 443), Address("db.example.com", 5432)),
+    registrations=(
+        PlannedRegistration("spiffe://cluster.local/ns/shop/sa/db", Selectors(uid=70), 60, ("vault",), "inner"),
+        PlannedRegistration("spiffe://cluster.local/ns/shop/sa/db", Selectors(path="/usr/bin/db"), 60),
+    ),
+    programs=(("sidecar~shop~run-1", 4711),),
+    trust=(TrustBundle("cluster.local", ("one", "two"), jwt_keys=("{}",)), TrustBundle("other.example", ("three",))),
 )
 
 

@@ -148,6 +148,57 @@ class TestDelta:
         assert refusals == [("default", "bad key")]
 
 
+class TestConfirmed:
+    """What a client has taken is known by its own word."""
+
+    def test_the_whole_form(self) -> None:
+        stream = WholeStream(Refusals())
+        assert not stream.lacks("ROOTCA", "1"), "nobody asked"
+        [first] = stream.receive(ask("ROOTCA"), secrets(secret("ROOTCA", "1")))
+        assert stream.lacks("ROOTCA", "1")
+        stream.receive(ask("ROOTCA", nonce=first.nonce), secrets(secret("ROOTCA", "1")))
+        assert not stream.lacks("ROOTCA", "1")
+        [second] = stream.publish(secrets(secret("ROOTCA", "2")))
+        assert stream.lacks("ROOTCA", "2")
+        stream.receive(ask("ROOTCA", nonce=second.nonce, error="bad"), secrets(secret("ROOTCA", "2")))
+        assert stream.lacks("ROOTCA", "2"), "refused"
+
+    def test_the_delta_form(self) -> None:
+        stream = DeltaStream(Refusals())
+        there = secrets(secret("ROOTCA", "1"))
+        [first] = stream.receive(subscribe("ROOTCA"), there)
+        assert stream.lacks("ROOTCA", "1")
+        confirmed = discovery_v3.DeltaDiscoveryRequest(type_url=SECRET_TYPE, response_nonce=first.nonce)
+        stream.receive(confirmed, there)
+        assert not stream.lacks("ROOTCA", "1")
+        assert stream.lacks("ROOTCA", "2")
+
+
 def test_no_repr_shows_a_secret() -> None:
     packed = any_of(tls_v3.Secret(name="hidden-bytes"))
     assert "hidden-bytes" not in repr(secrets(ServedSecret("default", "1", packed)))
+
+
+class Asked:
+    """Knows one name, whose secret is there or not."""
+
+    def __init__(self, name: str, there: ServedSecret | None) -> None:
+        self.name, self.there = name, there
+
+    def knows(self, name: str) -> bool:
+        return name == self.name
+
+    def find(self, name: str) -> ServedSecret | None:
+        return self.there if name == self.name else None
+
+
+def test_names_that_are_not_planned_are_found_on_demand_or_refused_at_once() -> None:
+    stream, asked = DeltaStream(Refusals()), Asked("a.example.com", None)
+    now = Secrets(frozenset(), {}, asked)
+    assert stream.receive(subscribe("a.example.com"), now) == [], "it may come"
+    assert changes(stream.receive(subscribe("b.example.com"), now)) == [([], ["b.example.com"])]
+    asked.there = secret("a.example.com", "1")
+    assert changes(stream.publish(now)) == [([("a.example.com", "1")], [])]
+    assert stream.publish(now) == []
+    asked.name = "nothing"
+    assert changes(stream.publish(now)) == [([], ["a.example.com"])]

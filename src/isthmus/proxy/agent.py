@@ -2,7 +2,8 @@
 
 It hears from the supervisor on standard input, one JSON object a line: ``{"enrol": token}`` once if the supervisor has
 a join token, ``{"plan": {...}}`` whenever the plan changes, ``{"orphans": [pid, ...]}``: the process groups to end if
-the supervisor vanishes. The end of standard input means just that.
+the supervisor vanishes, ``{"programs": {sidecar: pid, ...}}``: what runs beside which sidecar. The end of standard
+input means just that.
 """
 
 from __future__ import annotations
@@ -19,17 +20,33 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from isthmus.errors import IsthmusError, NotEnrolled, StateHeld, StateUnusable, SvidInvalid
+from isthmus.errors import (
+    CsrRejected,
+    IsthmusError,
+    NotEnrolled,
+    StateHeld,
+    StateUnusable,
+    SvidInvalid,
+    Unreachable,
+)
 from isthmus.identity.spiffe_id import SpiffeId
 from isthmus.keeping import Keeping
 from isthmus.latest import Latest
 from isthmus.model.world import Address
 from isthmus.proxy.child import group_lives, signal_group
-from isthmus.proxy.credential import Certificate, certificate, lasting, request_for_identity
+from isthmus.proxy.credential import (
+    Certificate,
+    certificate,
+    is_superseded,
+    lasting,
+    request_for_identity,
+)
 from isthmus.proxy.holder import Holder, now, persist, until_renewal
 from isthmus.proxy.issuer import Issuer, enrolment_issuer, node_issuer
 from isthmus.proxy.place import Folders
-from isthmus.proxy.plan import Plan, from_json
+from isthmus.proxy.plan import Plan, from_json, own_roots, trust_version
+from isthmus.proxy.workload_api.endpoint import WorkloadEndpoint
+from isthmus.proxy.workload_api.source import SvidSource
 from isthmus.state import StateDir
 
 EXIT_NOT_ENROLLED = 3
@@ -38,6 +55,7 @@ _NODE_TTL = timedelta(hours=24)
 """Long against ``--svid-ttl``: a control plane that is away must not cost a node its enrolment."""
 _LEAST_LEFT = timedelta(seconds=5)
 _STATE_CHECK = timedelta(seconds=1)
+_TRUST_CHECK = timedelta(seconds=1)
 _ORPHANS_LOOKS = 60
 """One every 50 ms."""
 _LONGEST_LINE = 64 << 20
@@ -45,11 +63,15 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def main(state: Path, runtime: Path) -> int:
-    """Run until standard input ends or SIGTERM. The exit code: 0, 1 with a reason, or EXIT_NOT_ENROLLED."""
+def main(state: Path, runtime: Path, workload_api: Path | None = None, spire: Path | None = None) -> int:
+    """Run until standard input ends or SIGTERM. The exit code: 0, 1 with a reason, or EXIT_NOT_ENROLLED.
+
+    ``workload_api``: a socket for every user of the machine, beside the one in ``runtime``. ``spire``: the socket of
+    another Workload API, which gives the proxies their SVIDs.
+    """
     os.umask(0o077)
     try:
-        asyncio.run(_main(Folders(state, runtime)))
+        asyncio.run(_main(Folders(state, runtime), workload_api, spire))
     except NotEnrolled as refused:
         _say(f"this node is not enrolled: {refused}")
         return EXIT_NOT_ENROLLED
@@ -63,11 +85,11 @@ def _say(text: str) -> None:
     print(f"agent: {text}", file=sys.stderr, flush=True)
 
 
-async def _main(folders: Folders) -> None:
+async def _main(folders: Folders, workload_api: Path | None, spire: Path | None) -> None:
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader(limit=_LONGEST_LINE)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin.buffer)
-    running = asyncio.create_task(Agent(folders).run(lines))
+    running = asyncio.create_task(Agent(folders, workload_api, spire).run(lines))
     loop.add_signal_handler(signal.SIGTERM, running.cancel)
     with suppress(asyncio.CancelledError):
         await running
@@ -76,13 +98,17 @@ async def _main(folders: Folders) -> None:
 class Agent:
     """One node's keys. :meth:`run` is its whole life."""
 
-    def __init__(self, folders: Folders) -> None:
+    def __init__(self, folders: Folders, workload_api: Path | None = None, spire: Path | None = None) -> None:
+        """``workload_api``, ``spire``: as of :func:`main`."""
+        self._source = SvidSource(spire) if spire is not None else None
         self._folders = folders
+        self._workload_api = workload_api
+        self._endpoint: WorkloadEndpoint | None = None
         self._keeping = Keeping(StateDir.at(folders.state), _log.warning)
         self._token: str | None = None
         self._plan = Latest[Plan | None](None)
         self._node = Latest[Certificate | None](None)
-        self._channel: tuple[Address, str, Certificate] | None = None
+        self._channel: tuple[Address, str, Certificate, bytes] | None = None
         self._issuer: Issuer | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._holders: dict[str, Holder] = {}
@@ -93,12 +119,16 @@ class Agent:
         supervisor_gone = False
         try:
             async with asyncio.TaskGroup() as tasks:
-                parts = (self._hold_node(), self._follow_plans(tasks), self._keep_state())
-                working = [tasks.create_task(part) for part in parts]
+                parts = (self._hold_node(), self._follow_plans(tasks), self._keep_state(), self._confirm_trust())
+                self._endpoint = WorkloadEndpoint(self._current_issuer, tasks, os.getppid())
+                serving = self._endpoint.serve(self._folders.workload_socket, self._workload_api)
+                taking = (self._source.run(),) if self._source is not None else ()
+                working = [tasks.create_task(part) for part in (*parts, serving, *taking)]
                 await self._listen(lines)
                 supervisor_gone = True
                 for task in working:
                     task.cancel()
+                self._endpoint.stop()
                 await self._forget(self._holders.keys())
         except ExceptionGroup as failed:
             refused = failed.subgroup(NotEnrolled)
@@ -121,6 +151,8 @@ class Agent:
                 self._token = message["enrol"]
             if "orphans" in message:
                 self._orphans = tuple(message["orphans"])
+            if "programs" in message and self._endpoint is not None:
+                self._endpoint.started(message["programs"])
             if "plan" in message:
                 self._plan.set(from_json(message["plan"]))
 
@@ -128,14 +160,28 @@ class Agent:
         async for plan in self._plan:
             if plan is None:
                 continue
+            if self._endpoint is not None:
+                self._endpoint.follow(plan)
             proxies = {proxy.id: proxy for proxy in plan.proxies}
             await self._forget(self._holders.keys() - proxies.keys())
             for proxy_id, proxy in proxies.items():
                 if proxy_id not in self._holders:
-                    holder = Holder(proxy_id, self._folders.sds_socket(proxy_id), self._current_issuer)
+                    socket = self._folders.sds_socket(proxy_id)
+                    holder = Holder(proxy_id, socket, self._current_issuer, self._source)
                     self._holders[proxy_id] = holder
                     await holder.start()
-                await self._holders[proxy_id].follow(proxy, timedelta(seconds=plan.svid_ttl_seconds), tasks)
+                ttl = timedelta(seconds=plan.svid_ttl_seconds)
+                await self._holders[proxy_id].follow(proxy, ttl, plan.trust, tasks)
+
+    async def _confirm_trust(self) -> None:
+        """Tell the control plane when every proxy here trusts what the plan says: it waits with the next root."""
+        while True:
+            await asyncio.sleep(_TRUST_CHECK.total_seconds())
+            plan = await _present(self._plan)
+            if self._holders and all(holder.trusts(plan.trust) for holder in self._holders.values()):
+                # A job that is refused says so; this only waits for better times.
+                with suppress(Unreachable, CsrRejected, NotEnrolled):
+                    await (await self._current_issuer()).confirm_trust(trust_version(plan.trust))
 
     async def _keep_state(self) -> None:
         while True:
@@ -149,7 +195,7 @@ class Agent:
     async def _current_issuer(self) -> Issuer:
         """The channel to where the control plane is now, with the node's certificate of now."""
         node, plan = await _present(self._node), await _present(self._plan)
-        channel = (plan.ads, plan.control_plane_id, node)
+        channel = (plan.ads, plan.control_plane_id, node, own_roots(plan.trust))
         if self._issuer is None or channel != self._channel:
             if self._issuer is not None:
                 closing = asyncio.create_task(self._issuer.close())
@@ -164,8 +210,12 @@ class Agent:
         held = await self._first_certificate(plan)
         while True:
             self._node.set(held)
-            await until_renewal(held)
+            await until_renewal(held, self._superseded)
             held = await persist(f"node {plan.node}: no new certificate", self._renewed)
+
+    def _superseded(self, held: Certificate) -> bool:
+        plan = self._plan.value
+        return plan is not None and is_superseded(held, plan.trust)
 
     async def _first_certificate(self, plan: Plan) -> Certificate:
         """By the join token if there is one, else the certificate that the last agent of this node left."""

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from isthmus.envoy_api import any_of
 from isthmus.envoy_api.packages import core_v3, tls_v3
 from isthmus.errors import SvidInvalid
+from isthmus.proxy.plan import TrustBundle, own_roots, trust_version
 from isthmus.proxy.sds_stream import ServedSecret
 
 _JITTER = 0.05
@@ -100,6 +101,11 @@ def time_left(held: Certificate, came: datetime, due: datetime, now: datetime, p
     return min(due - now, (due - came) - passed)
 
 
+def is_superseded(held: Certificate, trust: tuple[TrustBundle, ...]) -> bool:
+    """Whether another root signs now than the one that ``held`` leads to: both name the one that signs first."""
+    return bool(trust) and not held.roots.strip().startswith(trust[0].roots[0].strip().encode())
+
+
 def certificate_secret(name: str, held: Certificate) -> ServedSecret:
     """A Secret with chain and key. Its version is of the chain alone: no digest of a key goes to a log."""
     secret = tls_v3.Secret(
@@ -112,10 +118,14 @@ def certificate_secret(name: str, held: Certificate) -> ServedSecret:
     return ServedSecret(name, _version(held.chain), any_of(secret))
 
 
-def roots_secret(name: str, roots: bytes) -> ServedSecret:
-    """A Secret with the certificates that peers must descend from."""
+def trust_secret(name: str, trust: tuple[TrustBundle, ...]) -> ServedSecret:
+    """A Secret with the certificates that peers must descend from: those of the first bundle, the own trust domain's.
+
+    Its version is :func:`trust_version`.
+    """
+    roots = own_roots(trust)
     context = tls_v3.CertificateValidationContext(trusted_ca=core_v3.DataSource(inline_bytes=roots))
-    return ServedSecret(name, _version(roots), any_of(tls_v3.Secret(name=name, validation_context=context)))
+    return ServedSecret(name, trust_version(trust), any_of(tls_v3.Secret(name=name, validation_context=context)))
 
 
 def _version(content: bytes) -> str:

@@ -12,16 +12,20 @@ from typing import Any
 
 from isthmus.errors import EnvoyFailed
 from isthmus.model.proxy import Role
-from isthmus.model.world import Address
-from isthmus.proxy.envoy import DRAIN, GATEWAY_CONCURRENCY, SIDECAR_CONCURRENCY, EnvoyProgram, socket_there
+from isthmus.proxy.envoy import (
+    DRAIN,
+    GATEWAY_CONCURRENCY,
+    SIDECAR_CONCURRENCY,
+    EnvoyProgram,
+    socket_there,
+)
 from isthmus.proxy.keep import Kept, Say, Start, Stop
 from isthmus.proxy.log import Logs
 from isthmus.proxy.namespace import Namespace
-from isthmus.proxy.place import Folders
-from isthmus.proxy.plan import Plan, PlannedProxy, PlannedWorkload
+from isthmus.proxy.place import Folders, bootstrap_settings
+from isthmus.proxy.plan import Plan, PlannedProxy, PlannedWorkload, Redirection
 from isthmus.proxy.relay import RelayProgram
 from isthmus.proxy.workload import LocalProgram, Sink
-from isthmus.xds.bootstrap import BootstrapSettings
 from isthmus.xds.relay import RELAY_ID
 
 _SOCKET_WAIT = timedelta(seconds=3)
@@ -51,6 +55,7 @@ class Crew:
         self._leaving: dict[str, tuple[Kept, asyncio.Task[None]]] = {}
         self._relay: Kept | None = None
         self._namespaces: dict[str, Namespace] = {}
+        self._outdated: list[Namespace] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._heard: dict[str, int] = {}
         self._logs = Logs(lambda what: say("logs", what))
@@ -59,6 +64,13 @@ class Crew:
     def pids(self) -> Mapping[str, int]:
         """What runs now: by proxy id, or ``namespace/name`` of a local program."""
         return {kept.name: kept.child.pid for kept in self._all() if kept.child is not None}
+
+    @property
+    def programs(self) -> Mapping[str, int]:
+        """The local programs that run now, by the id of their sidecar."""
+        return {
+            planned.proxy: kept.child.pid for planned, _, kept in self._workloads.values() if kept.child is not None
+        }
 
     def follow(self, plan: Plan) -> None:
         """Bring what runs to ``plan``; does not wait for it. An Envoy whose bootstrap changed is replaced."""
@@ -78,12 +90,14 @@ class Crew:
                 self._envoys[name] = (envoy, kept)
         for name, workload in workloads.items():
             if name not in self._workloads:
-                namespace = self._namespace(workload.proxy) if workload.isolated else None
+                namespace = self._namespace(workload.proxy, workload.redirection) if workload.isolated else None
                 program = LocalProgram(workload, self._settings.folders, self._settings.output, namespace)
                 kept = self._begin(name, program.start, program.stop, self._before_workload(workload))
                 self._workloads[name] = (workload, program, kept)
         for proxy_id in self._namespaces.keys() - {proxy.id for proxy in plan.proxies if proxy.isolated}:
             self._let_go(self._namespaces.pop(proxy_id))
+        while self._outdated:
+            self._let_go(self._outdated.pop())
         if plan.relay is None and self._relay is not None:
             self._leave(self._relay, self._all_left())
             self._relay = None
@@ -144,8 +158,14 @@ class Crew:
         if self._relay is None:
             self._relay = self._begin(RELAY_ID, program.start, program.stop, _at_once())
 
-    def _namespace(self, proxy_id: str) -> Namespace:
-        return self._namespaces.setdefault(proxy_id, Namespace())
+    def _namespace(self, proxy_id: str, redirection: Redirection | None) -> Namespace:
+        """The sidecar's; a new one where the redirection is another, which is laid with the network."""
+        found = self._namespaces.get(proxy_id)
+        if found is None or found.redirection != redirection:
+            if found is not None:
+                self._outdated.append(found)
+            found = self._namespaces[proxy_id] = Namespace(redirection)
+        return found
 
     def _all_left(self) -> Coroutine[Any, Any, None]:
         """Until those who leave now are gone."""
@@ -203,19 +223,10 @@ class Crew:
 
     def _envoy(self, plan: Plan, proxy: PlannedProxy) -> EnvoyProgram:
         folders = self._settings.folders
-        settings = BootstrapSettings(
-            proxy_id=proxy.id,
-            name=proxy.name,
-            namespace=proxy.namespace,
-            admin_socket=str(folders.admin_socket(proxy.id)),
-            sds_socket=str(folders.sds_socket(proxy.id)),
-            metrics_socket=str(folders.metrics_socket(proxy.id)),
-            ads=Address.unix(str(folders.ads_socket)) if proxy.isolated else plan.ads,
-            control_plane_id=plan.control_plane_id,
-        )
+        settings = bootstrap_settings(folders, plan, proxy)
         gateway = proxy.role is Role.GATEWAY
         concurrency = self._settings.gateway_concurrency if gateway else SIDECAR_CONCURRENCY
-        namespace = self._namespace(proxy.id) if proxy.isolated else None
+        namespace = self._namespace(proxy.id, proxy.redirection) if proxy.isolated else None
         return EnvoyProgram(
             settings, folders, concurrency, self._settings.drain, namespace, logs=self._logs, gateway=gateway
         )

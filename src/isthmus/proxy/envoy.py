@@ -74,6 +74,10 @@ class AdminClient:
         """An envoy.admin.v3.Certificates: what every TLS context holds."""
         return from_json((await self._ask("GET", "/certs")).text, "envoy.admin.v3.Certificates")
 
+    async def text(self, path: str, query: dict[str, str] | None = None, *, method: str = "GET") -> str:
+        """The answer as it is."""
+        return (await self._ask(method, path, query)).text
+
     async def fail_health_check(self) -> None:
         await self._ask("POST", "/healthcheck/fail")
 

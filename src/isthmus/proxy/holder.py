@@ -5,32 +5,40 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from isthmus.errors import CsrRejected, SvidInvalid, Unreachable
 from isthmus.latest import Latest
+from isthmus.proxy.client_check import ClientCheck
 from isthmus.proxy.credential import (
     Certificate,
     certificate,
     certificate_secret,
+    is_superseded,
     renewal,
     request_for_hosts,
     request_for_identity,
-    roots_secret,
     time_left,
+    trust_secret,
 )
+from isthmus.proxy.federation_secret import federation_secrets
 from isthmus.proxy.file_secret import Marks, file_secret, is_file_secret
 from isthmus.proxy.issuer import Issuer
 from isthmus.proxy.keep import BackOff
-from isthmus.proxy.plan import PlannedCredential, PlannedProxy
+from isthmus.proxy.on_demand import OnDemandSecrets
+from isthmus.proxy.plan import PlannedCredential, PlannedProxy, TrustBundle, trust_version
 from isthmus.proxy.sds import SdsServer
 from isthmus.proxy.sds_stream import Secrets, ServedSecret
-from isthmus.xds.secret import ROOT_CA, SVID
+from isthmus.proxy.ticket_keys import TicketKeys
+from isthmus.revocation.decision import OcspDecisions
+from isthmus.revocation.fetch import HttpFetcher
+from isthmus.xds.secret import ALL_ROOTS, ROOT_CA, SESSION_TICKET_KEYS, SVID
 
 LEAST_TTL = timedelta(seconds=10)
 _LONGEST_SLEEP = timedelta(seconds=5)
@@ -52,15 +60,31 @@ class _Wanted:
     ttl: timedelta
 
 
+class Source(Protocol):
+    """Gives SVIDs that somebody else made."""
+
+    @property
+    def svids(self) -> Latest[Mapping[str, Certificate]]:
+        """By SPIFFE ID: those that there are now."""
+        ...
+
+
 class Holder:
     """Keeps the keys of one proxy, in memory alone."""
 
-    def __init__(self, proxy_id: str, socket: Path, issuer: GetIssuer) -> None:
+    def __init__(self, proxy_id: str, socket: Path, issuer: GetIssuer, source: Source | None = None) -> None:
+        """``source``: who gives the proxy its SVID in the place of ``issuer``, and makes its key."""
+        self._source = source
         self._proxy_id = proxy_id
         self._issuer = issuer
         self._secrets = Latest(Secrets())
-        self._server = SdsServer(proxy_id, socket, self._secrets)
+        check = ClientCheck(proxy_id, self._secrets, OcspDecisions(HttpFetcher(), now))
+        self._server = SdsServer(proxy_id, socket, self._secrets, check.handler(), asked=self._asked)
+        self._on_demand = OnDemandSecrets(self._server.renew)
+        self._ttl = LEAST_TTL
+        self._tasks: asyncio.TaskGroup | None = None
         self._jobs: dict[str, tuple[_Wanted, asyncio.Task[None]]] = {}
+        self._trust: tuple[TrustBundle, ...] = ()
 
     async def start(self) -> None:
         await self._server.start()
@@ -70,19 +94,42 @@ class Holder:
             await self._drop(name)
         await self._server.stop()
 
-    async def follow(self, proxy: PlannedProxy, ttl: timedelta, tasks: asyncio.TaskGroup) -> None:
+    async def follow(
+        self, proxy: PlannedProxy, ttl: timedelta, trust: tuple[TrustBundle, ...], tasks: asyncio.TaskGroup
+    ) -> None:
         """Get and keep what the plan wants for this proxy, forget the rest. A job raises NotEnrolled alone."""
         ttl = max(ttl, LEAST_TTL)
+        self._ttl, self._tasks = ttl, tasks
         wanted = {SVID: _Wanted(proxy.identity, None, ttl)}
-        wanted |= {credential.name: _Wanted(None, credential, ttl) for credential in proxy.credentials}
+        wanted |= {one.name: _Wanted(None, one, ttl) for one in proxy.credentials if one.at_once}
         planned = frozenset(wanted) | {ROOT_CA}
+        self._on_demand.plan(proxy.credentials)
+        wanted |= {one.name: _Wanted(None, one, ttl) for one in self._on_demand.wanted.values()}
         for name in [name for name, (wish, _) in self._jobs.items() if wanted.get(name) != wish]:
             await self._drop(name)
         served = {name: secret for name, secret in self._secrets.value.served.items() if name in planned}
-        self._secrets.set(Secrets(planned, served))
+        # From the plan, not with the certificate: the next root is trusted before anything is signed by it.
+        served[ROOT_CA] = trust_secret(ROOT_CA, trust)
+        self._trust = trust
+        served |= {secret.name: secret for secret in federation_secrets(trust)}
+        self._secrets.set(Secrets(planned, served, self._on_demand))
         for name in wanted.keys() - self._jobs.keys():
-            task = tasks.create_task(self._keep(name, wanted[name]), name=f"{self._proxy_id} {name}")
-            self._jobs[name] = (wanted[name], task)
+            self._begin(name, wanted[name], tasks)
+
+    def _begin(self, name: str, wanted: _Wanted, tasks: asyncio.TaskGroup) -> None:
+        task = tasks.create_task(self._keep(name, wanted), name=f"{self._proxy_id} {name}")
+        self._jobs[name] = (wanted, task)
+
+    def _asked(self, server_name: str) -> None:
+        """A client named ``server_name``, and Envoy asks for its certificate."""
+        credential = self._on_demand.ask(server_name)
+        if credential is not None and credential.name not in self._jobs and self._tasks is not None:
+            self._begin(credential.name, _Wanted(None, credential, self._ttl), self._tasks)
+
+    def trusts(self, trust: tuple[TrustBundle, ...]) -> bool:
+        """Whether whoever asked for the roots has confirmed these."""
+        version = trust_version(trust)
+        return not any(self._server.lacking(name, version) for name in (ROOT_CA, ALL_ROOTS))
 
     async def _drop(self, name: str) -> None:
         _, task = self._jobs.pop(name)
@@ -92,11 +139,23 @@ class Holder:
     def _keep(self, name: str, wanted: _Wanted) -> Coroutine[Any, Any, None]:
         credential = wanted.credential
         if wanted.identity is not None:
+            if self._source is not None:
+                return self._take_identity(wanted.identity)
             return self._keep_identity(wanted.identity, wanted.ttl)
+        if name == SESSION_TICKET_KEYS:
+            return self._keep_ticket_keys()
         assert credential is not None, "a wish is for an identity or for a credential"
         if credential.development_dns is not None:
             return self._keep_development(name, credential.development_dns, wanted.ttl)
         return self._keep_files(name) if is_file_secret(name) else self._fetch(credential)
+
+    async def _take_identity(self, uri: str) -> None:
+        assert self._source is not None, "there is one"
+        async for svids in self._source.svids:
+            if uri in svids:
+                self._serve(certificate_secret(SVID, svids[uri]))
+            elif svids:
+                _log.error("%s: whoever gives the SVIDs here gives none of %s: register it there", self._proxy_id, uri)
 
     async def _keep_identity(self, uri: str, ttl: timedelta) -> None:
         async def certify() -> Certificate:
@@ -106,8 +165,11 @@ class Holder:
 
         while True:
             held = await persist(f"{self._proxy_id}: no certificate for {uri}", certify)
-            self._serve(certificate_secret(SVID, held), roots_secret(ROOT_CA, held.roots))
-            await until_renewal(held)
+            self._serve(certificate_secret(SVID, held))
+            await until_renewal(held, self._superseded)
+
+    def _superseded(self, held: Certificate) -> bool:
+        return is_superseded(held, self._trust)
 
     async def _keep_development(self, name: str, dns_names: tuple[str, ...], ttl: timedelta) -> None:
         async def certify() -> Certificate:
@@ -118,7 +180,17 @@ class Holder:
         while True:
             held = await persist(f"{self._proxy_id}: no development certificate {name}", certify)
             self._serve(certificate_secret(name, held))
-            await until_renewal(held)
+            await until_renewal(held, self._superseded)
+
+    async def _keep_ticket_keys(self) -> None:
+        keys = TicketKeys.first(now(), secrets.token_bytes)
+        while True:
+            self._serve(keys.secret(SESSION_TICKET_KEYS))
+            turned = keys
+            while turned is keys:
+                await asyncio.sleep(_LONGEST_SLEEP.total_seconds())
+                turned = keys.turned(now(), secrets.token_bytes)
+            keys = turned
 
     async def _fetch(self, credential: PlannedCredential) -> None:
         async def fetch() -> Any:
@@ -148,17 +220,21 @@ class Holder:
             served = await persist(f"{self._proxy_id}: no secret {name}", read)
             await asyncio.sleep(_LOOK_AT_FILES.total_seconds())
 
-    def _serve(self, *secrets: ServedSecret) -> None:
+    def _serve(self, *new: ServedSecret) -> None:
         value = self._secrets.value
-        self._secrets.set(Secrets(value.planned, {**value.served, **{secret.name: secret for secret in secrets}}))
+        planned = {secret.name: secret for secret in new if secret.name in value.planned}
+        if planned:
+            self._secrets.set(replace(value, served={**value.served, **planned}))
+        for secret in new:
+            self._on_demand.give(secret)
 
 
 def now() -> datetime:
     return datetime.now(UTC)
 
 
-async def until_renewal(held: Certificate) -> None:
-    """Sleep until ``held``, which has just come, is to be renewed.
+async def until_renewal(held: Certificate, superseded: Callable[[Certificate], bool] = lambda held: False) -> None:
+    """Sleep until ``held``, which has just come, is to be renewed; if it is ``superseded``, in a few seconds.
 
     The clock is looked at again and again: a laptop that slept must not oversleep a certificate.
     """
@@ -167,6 +243,10 @@ async def until_renewal(held: Certificate) -> None:
     while True:
         left = time_left(held, came, due, now(), timedelta(seconds=time.monotonic() - began))
         if left <= timedelta():
+            return
+        if superseded(held):
+            # Not all proxies of a mesh in the same moment.
+            await asyncio.sleep(_chance.uniform(0, _LONGEST_SLEEP.total_seconds()))
             return
         await asyncio.sleep(min(left, _LONGEST_SLEEP).total_seconds())
 

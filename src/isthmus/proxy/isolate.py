@@ -1,12 +1,13 @@
 """Makes, or enters, the namespaces of one workload (Linux), as a program of its own: ``python -I -S isolate.py ...``.
 
-``create``: a new user and network namespace with nothing in it but a loopback interface. Says ``ready``, stays until
-its standard input ends, so that somebody can take hold of them (:mod:`isthmus.proxy.namespace`).
+``create [TCP_PORT DNS_PORT]``: a new user and network namespace with nothing in it but a loopback interface. Says
+``ready``, stays until its standard input ends, so that somebody can take hold of them (:mod:`isthmus.proxy.namespace`).
+With the ports, TCP connections to anywhere but the loopback are redirected to the one there, and DNS to the other.
 
-``enter PARENT USER_FD NET_FD [--hide FOLDER]... -- PROGRAM ...``: becomes PROGRAM in those namespaces, and gets SIGTERM
-when PARENT dies. With ``--hide`` PROGRAM cannot see what is in the FOLDERs (but for the one that it starts in), nor
-take the cover off, nor look into the processes that can: it has a mount namespace, and a user namespace inside the
-given one, of its own.
+``enter PARENT USER_FD NET_FD [--hide FOLDER | --show FOLDER]... -- PROGRAM ...``: becomes PROGRAM in those namespaces,
+and gets SIGTERM when PARENT dies. With ``--hide`` PROGRAM cannot see what is in the FOLDERs (but for the one that it
+starts in and those to ``--show``), nor take the cover off, nor look into the processes that can: it has a mount
+namespace, and a user namespace inside the given one, of its own.
 
 It imports nothing of ours, as :mod:`isthmus.proxy.tied` does not, and has no threads, which setns(2) demands.
 """
@@ -20,6 +21,7 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import sys
 
 CLONE_NEWNS = 0x00020000
@@ -32,6 +34,10 @@ PR_SET_PDEATHSIG = 1
 """prctl(2)."""
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 """netdevice(7)."""
+NETLINK_ROUTE, RTM_NEWROUTE, RTA_OIF, RT_TABLE_LOCAL, RTPROT_BOOT, RT_SCOPE_HOST, RTN_LOCAL = 0, 24, 4, 255, 3, 254, 2
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 1, 4, 0x200, 0x400
+"""rtnetlink(7), netlink(7)."""
+_NFT = "nft"
 EXIT_NOT_STARTED = 127
 """As of a shell."""
 READY = "ready"
@@ -39,17 +45,21 @@ READY = "ready"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def create() -> None:
+def create(redirected: list[str]) -> None:
     """Raises OSError where the system does not allow it."""
     _unshare(CLONE_NEWUSER | CLONE_NEWNET)
     _loopback_up()
+    if redirected:
+        connections, names = map(int, redirected)
+        _everything_is_here()
+        _redirect(connections, names)
     # Within its own network any port is the program's: nobody else could have it. Not vital; /proc may be read-only.
     _try_to_write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
     print(READY, flush=True)
     sys.stdin.buffer.read()
 
 
-def enter(parent: int, user: int, network: int, hidden: list[str], argv: list[str]) -> None:
+def enter(parent: int, user: int, network: int, hidden: list[str], shown: list[str], argv: list[str]) -> None:
     """Does not return if all goes well. Raises OSError."""
     _call("setns", _libc.setns(user, CLONE_NEWUSER))
     _call("setns", _libc.setns(network, CLONE_NEWNET))
@@ -58,7 +68,7 @@ def enter(parent: int, user: int, network: int, hidden: list[str], argv: list[st
     if hidden:
         _call("unshare", _libc.unshare(CLONE_NEWNS))
         for folder in hidden:
-            _cover(os.path.realpath(folder))
+            _cover(os.path.realpath(folder), [os.path.realpath(one) for one in shown])
         # Covers are locked for a mount namespace whose user namespace is below theirs (mount_namespaces(7)).
         _unshare(CLONE_NEWUSER | CLONE_NEWNS)
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
@@ -78,18 +88,23 @@ def _unshare(flags: int) -> None:
     _write("/proc/self/gid_map", f"{gid} {gid} 1")
 
 
-def _cover(folder: str) -> None:
-    """With nothing; what PROGRAM starts in stays, if it is within."""
+def _cover(folder: str, shown: list[str]) -> None:
+    """With nothing; what PROGRAM starts in stays, if it is within, and so do the folders ``shown``."""
     here = os.getcwd()
     if here == folder:
         raise OSError(errno.EACCES, "the program would start in a folder that is hidden from it", folder)
-    kept = os.open(here, os.O_PATH | os.O_DIRECTORY) if here.startswith(folder + os.sep) else None
+    within = [each for each in dict.fromkeys((here, *shown)) if each.startswith(folder + os.sep)]
+    kept = {each: os.open(each, os.O_PATH | os.O_DIRECTORY) for each in within}
     flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
     _mount(b"tmpfs", folder, b"tmpfs", flags, b"size=64k,mode=0755")
-    if kept is not None:
-        os.makedirs(here)
-        _mount(b"/proc/self/fd/%d" % kept, here, None, MS_BIND | MS_REC, None)
-        os.close(kept)
+    for each, descriptor in kept.items():
+        os.makedirs(each, exist_ok=True)
+        _mount(b"/proc/self/fd/%d" % descriptor, each, None, MS_BIND | MS_REC, None)
+        os.close(descriptor)
+        if each != here:
+            # To be seen, not to be changed: a socket in it could be replaced by one of PROGRAM's own.
+            _mount(b"none", each, None, flags | MS_REMOUNT | MS_BIND | MS_RDONLY, None)
+    if here in kept:
         # By its name: where we stood is below the cover, and would lead around it.
         os.chdir(here)
     _mount(b"tmpfs", folder, None, flags | MS_REMOUNT | MS_RDONLY, b"size=64k,mode=0755")
@@ -104,6 +119,40 @@ def _loopback_up() -> None:
         asked = fcntl.ioctl(any_socket, SIOCGIFFLAGS, struct.pack("16sh22x", b"lo", 0))
         flags = struct.unpack("16sh22x", asked)[1]
         fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | IFF_UP))
+
+
+def _everything_is_here() -> None:
+    """Route every IPv4 address to the loopback: a connection must have a way before it can be redirected.
+
+    RTM_NEWROUTE of rtnetlink(7): ``ip route add local default dev lo``.
+    """
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE) as netlink:
+        loopback = struct.pack("=HHi", 8, RTA_OIF, socket.if_nametoindex("lo"))
+        route = struct.pack("=8BI", socket.AF_INET, 0, 0, 0, RT_TABLE_LOCAL, RTPROT_BOOT, RT_SCOPE_HOST, RTN_LOCAL, 0)
+        content = route + loopback
+        flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
+        netlink.send(struct.pack("=IHHII", 16 + len(content), RTM_NEWROUTE, flags, 1, 0) + content)
+        (failed,) = struct.unpack_from("=i", netlink.recv(4096), 16)
+        if failed:
+            raise OSError(-failed, f"route: {os.strerror(-failed)}")
+
+
+def _redirect(connections: int, names: int) -> None:
+    """What leaves for anywhere but the loopback goes to the one port, DNS (also that of a local stub) to the other."""
+    rules = f"""table inet isthmus {{
+      chain calls {{
+        type nat hook output priority -100; policy accept;
+        udp dport 53 redirect to :{names}
+        meta nfproto ipv4 meta l4proto tcp ip daddr != 127.0.0.0/8 redirect to :{connections}
+      }}
+    }}"""
+    # nf_tables(8) by the system's own program: its wire form is not one to write by hand.
+    try:
+        done = subprocess.run((_NFT, "-f", "-"), input=rules, text=True, capture_output=True, check=False)
+    except FileNotFoundError:
+        raise OSError(errno.ENOENT, "nft is not installed: connections cannot be redirected") from None
+    if done.returncode != 0:
+        raise OSError(errno.EPERM, f"nft: {done.stderr.strip().splitlines()[0] if done.stderr.strip() else 'refused'}")
 
 
 def _call(what: str, result: int) -> None:
@@ -127,11 +176,13 @@ def _try_to_write(path: str, text: str) -> None:
 def main(words: list[str]) -> int:
     try:
         if words[0] == "create":
-            create()
+            create(words[1:])
             return 0
         cut = words.index("--")
         parent, user, network = (int(word) for word in words[1:4])
-        enter(parent, user, network, words[5:cut:2], words[cut + 1 :])
+        options = list(zip(words[4:cut:2], words[5:cut:2], strict=True))
+        hidden, shown = ([folder for option, folder in options if option == name] for name in ("--hide", "--show"))
+        enter(parent, user, network, hidden, shown, words[cut + 1 :])
     except OSError as failed:
         print(": ".join(filter(None, (failed.filename, failed.strerror))), file=sys.stderr)
     return EXIT_NOT_STARTED

@@ -49,9 +49,13 @@ class Logs:
 
     def open(self, path: Path) -> LogPipe:
         """A pipe to the log at ``path``. To be called on a running loop."""
+        return LogPipe(self.file(path))
+
+    def file(self, path: Path) -> LogFile:
+        """The log at ``path``, to be written from here."""
         if path not in self._files:
             self._files[path] = LogFile(path, self, self._max_bytes)
-        return LogPipe(self._files[path])
+        return self._files[path]
 
     def failed(self, path: Path, reason: str, lost: int) -> None:
         """``lost`` bytes were left out."""

@@ -7,12 +7,14 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from isthmus.errors import Refused
 from isthmus.proxy import isolate
+from isthmus.proxy.plan import Redirection
 
 _MAKE = (sys.executable, "-I", "-S", isolate.__file__, "create")
 _SECONDS = 10.0
@@ -29,6 +31,8 @@ class Inside:
     user: int
     network: int
     hidden: tuple[Path, ...] = ()
+    shown: tuple[Path, ...] = ()
+    """Folders within hidden ones that it shall see all the same."""
 
     @property
     def descriptors(self) -> tuple[int, int]:
@@ -36,9 +40,10 @@ class Inside:
 
     def wrap(self, argv: tuple[str, ...]) -> tuple[str, ...]:
         """The command that becomes ``argv`` there and ends with us; it needs :attr:`descriptors`."""
-        hidden = (word for folder in self.hidden if folder.is_dir() for word in ("--hide", str(folder)))
+        folders = (*(("--hide", one) for one in self.hidden), *(("--show", one) for one in self.shown))
+        options = (word for option, folder in folders if folder.is_dir() for word in (option, str(folder)))
         ours = (sys.executable, "-I", "-S", isolate.__file__, "enter", str(os.getpid()))
-        return (*ours, *map(str, self.descriptors), *hidden, "--", *argv)
+        return (*ours, *map(str, self.descriptors), *options, "--", *argv)
 
     def close(self) -> None:
         for descriptor in self.descriptors:
@@ -48,16 +53,18 @@ class Inside:
 class Namespace:
     """A user and network namespace with a loopback interface alone. It lasts until :meth:`close` (or our end)."""
 
-    def __init__(self) -> None:
+    def __init__(self, redirection: Redirection | None = None) -> None:
+        """``redirection``: where connections are redirected in it. It is laid with the network, and stays."""
+        self.redirection = redirection
         self._descriptors: tuple[int, int] | None = None
         self._making = asyncio.Lock()
 
-    async def inside(self, *hidden: Path) -> Inside:
+    async def inside(self, *hidden: Path, shown: tuple[Path, ...] = ()) -> Inside:
         """To run a program there; made at the first call. Raises Refused with the reason if the system refuses."""
         async with self._making:
             if self._descriptors is None:
-                self._descriptors = await _make()
-        return Inside(*self._descriptors, hidden)
+                self._descriptors = await _make(self.redirection)
+        return Inside(*self._descriptors, hidden, shown)
 
     def close(self) -> None:
         """Let go: it ends with the last program in it."""
@@ -66,11 +73,13 @@ class Namespace:
         self._descriptors = None
 
 
-async def _make() -> tuple[int, int]:
+async def _make(redirection: Redirection | None) -> tuple[int, int]:
     if sys.platform != "linux":
         raise Refused("there are network namespaces on Linux only")
     pipe = asyncio.subprocess.PIPE
-    maker = await asyncio.create_subprocess_exec(*_MAKE, stdin=pipe, stdout=pipe, stderr=pipe, process_group=0)
+    ports = (redirection.connections, redirection.names) if redirection is not None else ()
+    argv = (*_MAKE, *map(str, ports))
+    maker = await asyncio.create_subprocess_exec(*argv, stdin=pipe, stdout=pipe, stderr=pipe, process_group=0)
     assert maker.stdin is not None, "pipes were asked for"
     assert maker.stdout is not None, "pipes were asked for"
     assert maker.stderr is not None, "pipes were asked for"
@@ -104,10 +113,10 @@ def _open_at(folder: int, name: str) -> int:
     return os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
 
 
-def inside_of(unix_socket: Path, *hidden: Path) -> Inside | None:
+def inside_of(unix_socket: Path, *hidden: Path, shown: tuple[Path, ...] = ()) -> Inside | None:
     """Where the listener of a Unix socket is; None: in the same network as we are. Raises OSError, Refused."""
     pid = _listener_of(unix_socket)
-    found = Inside(*of_process(pid), hidden)
+    found = Inside(*of_process(pid), hidden, shown)
     if os.path.samestat(os.fstat(found.network), os.stat("/proc/self/ns/net")):
         found.close()
         return None
@@ -163,12 +172,35 @@ async def refusal(hidden: Path, within: timedelta = timedelta(seconds=_SECONDS))
         namespace.close()
 
 
-async def refusal_once(runtime: Path) -> str | None:
-    """What :func:`refusal` says, tried once for all lives of a process: kept in the runtime folder, written whole."""
-    told = runtime / "isolation"
+async def redirection_refusal() -> str | None:
+    """Why connections cannot be redirected in a network of one's own here, by trying it once; None: they can."""
+    namespace = Namespace(Redirection(connections=15006, names=15053))
+    try:
+        (await namespace.inside()).close()
+    except (Refused, OSError) as failed:
+        return str(failed)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """Why this system lets no program have a network of its own, or its calls redirected in it; None: it does."""
+
+    isolation: str | None
+    redirection: str | None
+
+
+async def refusals_once(runtime: Path) -> Refusals:
+    """What the system says, asked once for all lives of a process: kept in the runtime folder, written whole."""
+    isolation = await _once(runtime, "isolation", lambda: refusal(runtime))
+    return Refusals(isolation, isolation or await _once(runtime, "redirection", redirection_refusal))
+
+
+async def _once(runtime: Path, about: str, ask: Callable[[], Awaitable[str | None]]) -> str | None:
+    told = runtime / about
     if not told.exists():
-        fresh = runtime / "isolation.new"
+        fresh = runtime / f"{about}.new"
         fresh.touch(mode=0o600)
-        fresh.write_text(await refusal(runtime) or "")
+        fresh.write_text(await ask() or "")
         fresh.replace(told)
     return told.read_text() or None

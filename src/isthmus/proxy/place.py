@@ -1,4 +1,4 @@
-"""Where the files and sockets of one proxy are."""
+"""Where the files and sockets of one proxy are, and what its Envoy is started with because of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from isthmus.model.world import Address
+from isthmus.proxy.plan import Plan, PlannedProxy
+from isthmus.xds.bootstrap import BootstrapSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +33,17 @@ class Folders:
         """One JSON line a request (Envoy's standard output)."""
         return self.logs / f"{proxy_id}.access.log"
 
+    @property
+    def handshakes_log(self) -> Path:
+        """One JSON line a failed TLS handshake, of all proxies."""
+        return self.logs / "handshakes.log"
+
     def admin_socket(self, proxy_id: str) -> Path:
         return self.runtime / f"{_short(proxy_id)}.admin"
+
+    def admin_sockets(self) -> Iterator[Path]:
+        """Those of all Envoys that run from here."""
+        return self.runtime.glob("*.admin")
 
     def sds_socket(self, proxy_id: str) -> Path:
         return self.runtime / f"{_short(proxy_id)}.sds"
@@ -52,6 +65,11 @@ class Folders:
         return self.runtime / f"{_short(proxy_id)}.metrics"
 
     @property
+    def workload_socket(self) -> Path:
+        """The SPIFFE Workload API, in a folder of its own, which programs may see that see nothing else of here."""
+        return self.runtime / "workload" / "api.sock"
+
+    @property
     def ads_socket(self) -> Path:
         """The control plane's port once more, for sidecars that have no way to it: mutual TLS as well."""
         return self.runtime / "ads.sock"
@@ -67,6 +85,20 @@ class Folders:
     def output(self, namespace: str, name: str) -> Path:
         """What a local program printed."""
         return self.logs / f"{namespace}~{name}.out"
+
+
+def bootstrap_settings(folders: Folders, plan: Plan, proxy: PlannedProxy) -> BootstrapSettings:
+    """What the Envoy of a planned proxy is started with on this machine."""
+    return BootstrapSettings(
+        proxy_id=proxy.id,
+        name=proxy.name,
+        namespace=proxy.namespace,
+        admin_socket=str(folders.admin_socket(proxy.id)),
+        sds_socket=str(folders.sds_socket(proxy.id)),
+        metrics_socket=str(folders.metrics_socket(proxy.id)),
+        ads=Address.unix(str(folders.ads_socket)) if proxy.isolated else plan.ads,
+        control_plane_id=plan.control_plane_id,
+    )
 
 
 def _short(proxy_id: str) -> str:

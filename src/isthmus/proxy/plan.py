@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from isthmus.model.probe import Probe, probe_from_json, probe_to_json
 from isthmus.model.proxy import Role
+from isthmus.model.registration import Selectors
 from isthmus.model.world import Address
 
 
@@ -23,6 +25,46 @@ class PlannedCredential:
     name: str
     version: str
     development_dns: tuple[str, ...] | None = None
+    hosts: tuple[str, ...] = ()
+    """TLS server names under which Envoy asks for it; before the first of them is asked for it is not got."""
+    at_once: bool = True
+    """Whether it is wanted under its own name, too, and so from the beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrustBundle:
+    """Who may speak for a trust domain: root certificates, PEM, one an element. Bundles are never merged."""
+
+    trust_domain: str
+    roots: tuple[str, ...]
+    aliases: tuple[str, ...] = ()
+    """Other names of the trust domain, for which the same roots speak."""
+    jwt_keys: tuple[str, ...] = ()
+    """What its JWT-SVIDs are proved by: public JWKs with their ``kid``, as JSON."""
+
+    @property
+    def version(self) -> str:
+        """Of what proxies have of it."""
+        return hashlib.sha256("".join((*self.roots, *self.aliases)).encode()).hexdigest()[:16]
+
+
+def own_roots(trust: tuple[TrustBundle, ...]) -> bytes:
+    """All roots of the own trust domain, PEM."""
+    return "".join(trust[0].roots).encode()
+
+
+def trust_version(trust: tuple[TrustBundle, ...]) -> str:
+    """Of the content of all bundles."""
+    content = " ".join(f"{bundle.trust_domain} {bundle.version}" for bundle in trust)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Redirection:
+    """To which ports of its network's loopback a program's TCP connections and its questions to DNS are redirected."""
+
+    connections: int
+    names: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +78,8 @@ class PlannedProxy:
     identity: str
     credentials: tuple[PlannedCredential, ...] = ()
     isolated: bool = False
+    redirection: Redirection | None = None
+    """Of the network that is its own; None: its program calls by the explicit proxy alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +98,22 @@ class PlannedWorkload:
     listens: tuple[Address, ...] = ()
     """Where the program is expected to take connections."""
     isolated: bool = False
+    redirection: Redirection | None = None
+    """As its sidecar's."""
+    probe: Probe | None = None
+    """Of a program on another machine: how its node finds out whether it is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRegistration:
+    """Processes of this node that meet ``selectors`` may have ``identity`` (a SPIFFE ID) of the Workload API."""
+
+    identity: str
+    selectors: Selectors
+    svid_ttl_seconds: int
+    jwt_audiences: tuple[str, ...] | None = None
+    """None: JWT-SVIDs for anybody."""
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +132,11 @@ class Plan:
     workloads: tuple[PlannedWorkload, ...] = ()
     relay: tuple[Address, ...] | None = None
     """Where isolated sidecars may go by way of the relay; None: there are none, nor a relay."""
+    registrations: tuple[PlannedRegistration, ...] = ()
+    programs: tuple[tuple[str, int], ...] = ()
+    """Sidecars (by id) and the processes that hold them from outside: those of ``isthmus run``."""
+    trust: tuple[TrustBundle, ...] = ()
+    """What proxies trust, their own trust domain's first: every root, those that do not sign yet or any more too."""
 
     def for_agent(self) -> Plan:
         """Without the programs: the agent has no business with their environment."""
@@ -99,10 +164,15 @@ def to_json(plan: Plan) -> dict[str, Any]:
                 "working_directory": workload.working_directory,
                 "listens": [{"host": at.host, "port": at.port} for at in workload.listens],
                 "isolated": workload.isolated,
+                "redirection": _redirection_to_json(workload.redirection),
+                "probe": None if workload.probe is None else probe_to_json(workload.probe),
             }
             for workload in plan.workloads
         ],
         "relay": None if plan.relay is None else [{"host": to.host, "port": to.port} for to in plan.relay],
+        "registrations": [asdict(registration) for registration in plan.registrations],
+        "programs": [list(program) for program in plan.programs],
+        "trust": [asdict(bundle) for bundle in plan.trust],
     }
 
 
@@ -124,11 +194,22 @@ def _proxy_to_json(proxy: PlannedProxy) -> dict[str, Any]:
                 "name": credential.name,
                 "version": credential.version,
                 "development_dns": None if credential.development_dns is None else list(credential.development_dns),
+                "hosts": list(credential.hosts),
+                "at_once": credential.at_once,
             }
             for credential in proxy.credentials
         ],
         "isolated": proxy.isolated,
+        "redirection": _redirection_to_json(proxy.redirection),
     }
+
+
+def _redirection_to_json(redirection: Redirection | None) -> list[int] | None:
+    return None if redirection is None else [redirection.connections, redirection.names]
+
+
+def _redirection_from_json(data: list[int] | None) -> Redirection | None:
+    return None if data is None else Redirection(*data)
 
 
 def from_json(value: str | bytes | dict[str, Any]) -> Plan:
@@ -154,10 +235,23 @@ def from_json(value: str | bytes | dict[str, Any]) -> Plan:
                     working_directory=workload["working_directory"],
                     listens=tuple(Address(at["host"], at["port"]) for at in workload["listens"]),
                     isolated=workload["isolated"],
+                    redirection=_redirection_from_json(workload["redirection"]),
+                    probe=None if workload["probe"] is None else probe_from_json(workload["probe"]),
                 )
                 for workload in data["workloads"]
             ),
             relay=None if data["relay"] is None else tuple(Address(to["host"], to["port"]) for to in data["relay"]),
+            trust=tuple(
+                TrustBundle(
+                    bundle["trust_domain"],
+                    tuple(bundle["roots"]),
+                    tuple(bundle["aliases"]),
+                    tuple(bundle["jwt_keys"]),
+                )
+                for bundle in data["trust"]
+            ),
+            registrations=tuple(_registration_from_json(one) for one in data["registrations"]),
+            programs=tuple((sidecar, pid) for sidecar, pid in data["programs"]),
         )
     except (KeyError, TypeError) as broken:
         # Not the data itself: it holds the workloads' environment.
@@ -176,8 +270,22 @@ def _proxy_from_json(data: dict[str, Any]) -> PlannedProxy:
                 name=credential["name"],
                 version=credential["version"],
                 development_dns=None if credential["development_dns"] is None else tuple(credential["development_dns"]),
+                hosts=tuple(credential["hosts"]),
+                at_once=credential["at_once"],
             )
             for credential in data["credentials"]
         ),
         isolated=data["isolated"],
+        redirection=_redirection_from_json(data["redirection"]),
+    )
+
+
+def _registration_from_json(data: dict[str, Any]) -> PlannedRegistration:
+    audiences = data["jwt_audiences"]
+    return PlannedRegistration(
+        identity=data["identity"],
+        selectors=Selectors(**data["selectors"]),
+        svid_ttl_seconds=data["svid_ttl_seconds"],
+        jwt_audiences=None if audiences is None else tuple(audiences),
+        hint=data["hint"],
     )

@@ -24,12 +24,31 @@ class ServedSecret:
     packed: Any = field(repr=False, compare=False)
 
 
+class OnDemand(Protocol):
+    """Secrets whose names are not planned one by one."""
+
+    def knows(self, name: str) -> bool:
+        """Whether there is, or may come, a secret of this name."""
+
+    def find(self, name: str) -> ServedSecret | None:
+        """The secret, if it is there already."""
+
+
 @dataclass(frozen=True, slots=True)
 class Secrets:
     """What one proxy may ask for: the names that are planned, and those of them that are there."""
 
     planned: frozenset[str] = frozenset()
     served: Mapping[str, ServedSecret] = field(default_factory=dict)
+    on_demand: OnDemand | None = field(default=None, compare=False)
+    """Whoever finds what is neither; what it holds changes without a new value of this."""
+
+    def find(self, name: str) -> ServedSecret | None:
+        found = self.served.get(name)
+        return self.on_demand.find(name) if found is None and self.on_demand is not None else found
+
+    def is_planned(self, name: str) -> bool:
+        return name in self.planned or (self.on_demand is not None and self.on_demand.knows(name))
 
 
 Refused = Callable[[str, str], None]
@@ -43,6 +62,9 @@ class SdsStream(Protocol):
     def publish(self, secrets: Secrets) -> list[Any]:
         """Answer a change of the secrets."""
 
+    def lacks(self, name: str, version: str) -> bool:
+        """Whether the client asks for ``name`` and has not confirmed that it took this version."""
+
 
 class WholeStream:
     """StreamSecrets: DiscoveryRequest in, DiscoveryResponse out."""
@@ -51,6 +73,7 @@ class WholeStream:
         self._refused = refused
         self._names: frozenset[str] = frozenset()
         self._sent: dict[str, str] = {}
+        self._taken: dict[str, str] = {}
         self._nonce = 0
 
     def receive(self, request: Any, secrets: Secrets) -> list[Any]:
@@ -59,6 +82,8 @@ class WholeStream:
         if request.response_nonce and request.response_nonce != str(self._nonce):
             # Of an answer that another one has overtaken: to be ignored.
             return []
+        if request.response_nonce and not request.HasField("error_detail"):
+            self._taken = dict(self._sent)
         self._names = frozenset(request.resource_names)
         self._sent = {name: version for name, version in self._sent.items() if name in self._names}
         return self.publish(secrets)
@@ -79,6 +104,9 @@ class WholeStream:
             )
         ]
 
+    def lacks(self, name: str, version: str) -> bool:
+        return name in self._names and self._taken.get(name) != version
+
 
 class DeltaStream:
     """DeltaSecrets: DeltaDiscoveryRequest in, DeltaDiscoveryResponse out."""
@@ -88,11 +116,14 @@ class DeltaStream:
         self._names: set[str] = set()
         self._sent: dict[str, str | None] = {}
         """None: told that there is no such secret."""
+        self._taken: dict[str, str | None] = {}
         self._nonce = 0
 
     def receive(self, request: Any, secrets: Secrets) -> list[Any]:
         if request.HasField("error_detail"):
             self._refused(", ".join(sorted(self._names)), request.error_detail.message)
+        elif request.response_nonce == str(self._nonce):
+            self._taken = dict(self._sent)
         for name in request.resource_names_unsubscribe:
             self._names.discard(name)
             self._sent.pop(name, None)
@@ -109,11 +140,11 @@ class DeltaStream:
         changed: list[ServedSecret] = []
         removed: list[str] = []
         for name in sorted(self._names):
-            secret = secrets.served.get(name)
+            secret = secrets.find(name)
             if secret is not None and self._sent.get(name) != secret.version:
                 changed.append(secret)
                 self._sent[name] = secret.version
-            elif secret is None and name not in secrets.planned and self._sent.get(name, "") is not None:
+            elif secret is None and not secrets.is_planned(name) and self._sent.get(name, "") is not None:
                 removed.append(name)
                 self._sent[name] = None
         if not changed and not removed:
@@ -130,3 +161,6 @@ class DeltaStream:
                 ],
             )
         ]
+
+    def lacks(self, name: str, version: str) -> bool:
+        return name in self._names and self._taken.get(name) != version

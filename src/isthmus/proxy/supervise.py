@@ -63,7 +63,10 @@ class Supervisor:
         join_token: JoinToken,
         say: Say,
         tell_listening: TellListening | None = None,
+        leave: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """``leave``: awaited at the end, before anything is drained: until callers know."""
+        self._leave = leave
         self._tell_listening = tell_listening
         self._settings = settings
         self._next_plan = next_plan
@@ -73,6 +76,7 @@ class Supervisor:
         self._plan_of_start = 0
         """Which start of the control plane gave the last plan."""
         self._stopping = asyncio.Event()
+        self._killed = asyncio.Event()
         self._failure = 0
         self._crew = Crew(settings.crew, say, self._tell_orphans)
         self._control_plane: Kept | None = None
@@ -93,6 +97,7 @@ class Supervisor:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stopping.set()
+            await self._take_leave()
             await self._end_all()
             # The end of the control plane ends the request for the next plan by itself. One that is cancelled while its
             # answer arrives makes anyio complain (a future that is set after it was cancelled).
@@ -115,6 +120,7 @@ class Supervisor:
 
     def kill(self) -> None:
         """End every child at once."""
+        self._killed.set()
         self._stopping.set()
         self._crew.kill()
         for kept in (self._agent, self._control_plane):
@@ -130,6 +136,16 @@ class Supervisor:
     async def silent(self) -> tuple[str, ...]:
         """As :meth:`Crew.silent`."""
         return await self._crew.silent()
+
+    async def _take_leave(self) -> None:
+        """A second signal does not wait for it."""
+        if self._leave is None:
+            return
+        parts = [asyncio.ensure_future(self._leave()), asyncio.create_task(self._killed.wait())]
+        await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        for part in parts:
+            part.cancel()
+        await asyncio.gather(*parts, return_exceptions=True)
 
     async def _end_all(self) -> None:
         await self._crew.end()
@@ -217,7 +233,7 @@ class Supervisor:
         child = await start_child(self._settings.agent, stdin=asyncio.subprocess.PIPE, tied=False)
         if token is not None:
             _tell(child, {"enrol": token})
-        _tell(child, {"orphans": sorted(self._crew.pids.values())})
+        _tell(child, {"orphans": sorted(self._crew.pids.values()), "programs": dict(self._crew.programs)})
         _tell(child, {"plan": to_json((self._plan or plan).for_agent())})
         return child
 
@@ -226,8 +242,11 @@ class Supervisor:
         return StateDir.at(self._settings.crew.folders.state)
 
     def _tell_orphans(self) -> None:
-        """Keep the agent's list of what it must end if we are killed: systems without PR_SET_PDEATHSIG, and groups."""
-        self._tell_agent({"orphans": sorted(self._crew.pids.values())})
+        """Keep the agent's list of what it must end if we are killed: systems without PR_SET_PDEATHSIG, and groups.
+
+        And of whose program is which process: it gives each its own identity.
+        """
+        self._tell_agent({"orphans": sorted(self._crew.pids.values()), "programs": dict(self._crew.programs)})
 
     def _tell_agent(self, message: dict[str, Any]) -> None:
         if self._agent is not None and self._agent.child is not None:

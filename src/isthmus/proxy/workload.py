@@ -61,8 +61,10 @@ class LocalProgram:
             raise Refused("no command")
         inside = None
         if self._namespace is not None:
-            # Nor may it see the sockets and keys of the mesh, its own sidecar's among them.
-            inside = await self._namespace.inside(self._folders.state, self._folders.runtime)
+            # Nor may it see the sockets and keys of the mesh, its own sidecar's among them: but for the Workload API,
+            # which asks the kernel whom it answers.
+            folders, shown = self._folders, (self._folders.workload_socket.parent,)
+            inside = await self._namespace.inside(folders.state, folders.runtime, shown=shown)
         with ExitStack() as files:
             output: Output = asyncio.subprocess.PIPE
             if self._sink is None:
