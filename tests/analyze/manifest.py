@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from io import BytesIO
 from textwrap import dedent
 
@@ -89,9 +90,9 @@ def mesh_of(*texts: str) -> Mesh:
     return compiled.mesh
 
 
-def found(check: Check, *texts: str) -> list[str]:
+def found(check: Check, *texts: str, now: datetime | None = None) -> list[str]:
     """What ``check`` says of ``texts``, whose first line is line 1: ``line severity code: message``."""
     report = Report()
-    check.run(mesh_of(*texts), report)
+    check.look(mesh_of(*texts), report, now or datetime.now(UTC))
     assert {one.code for one in report} <= set(check.codes)
     return [f"{one.source.line} {one.severity.word} {one.code.id}: {one.message}" for one in report]

@@ -69,14 +69,16 @@ class FakePlane:
     def diagnostics(self) -> list[dict[str, Any]]:
         return [{"code": "IST0101"}]
 
-    def add_workload(self, namespace: str, service_account: str, labels: dict[str, str], network: str) -> str:
+    def add_workload(
+        self, namespace: str, service_account: str, labels: dict[str, str], network: str, pid: int | None = None
+    ) -> str:
         if namespace == "Shop":
             raise Refused('"Shop" is not a namespace')
         self.asked.append((namespace, service_account, labels, network))
         self.guests.append((namespace, "run-1"))
         return "run-1"
 
-    def hold_workload(self, namespace: str, name: str) -> None:
+    def hold_workload(self, namespace: str, name: str, pid: int | None = None) -> None:
         if name != "run-1":
             raise Refused(f'there is no "{name}"')
         self.guests.append((namespace, name))

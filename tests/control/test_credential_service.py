@@ -14,6 +14,7 @@ from isthmus.envoy_api import unpack
 from isthmus.envoy_api.packages import discovery_v3
 from tests.identity.making import HOUR, NOW, leaf, uri
 from tests.kinds.credential import pair, secret
+from tests.real.pki import Authority
 
 from .making import plane_of
 
@@ -130,3 +131,24 @@ async def test_a_nodes_certificate_that_has_ended_is_nobodys() -> None:
 
 async def test_another_node_gets_none_of_them() -> None:
     assert not await fetch("credential:shop/cert", uris=("spiffe://cluster.local/isthmus/node/other",))
+
+
+async def test_lists_come_with_their_authority() -> None:
+    """Its own, and those of the Secrets that its name has; without one of them none of it is served."""
+    root = Authority("root")
+    own, other = root.revoke(), Authority("other").revoke()
+    policy = """\
+apiVersion: isthmus.dev/v1alpha1
+kind: ClientTrafficPolicy
+metadata: {name: lists, namespace: shop}
+spec:
+  targetRefs: [{kind: Gateway, name: edge, sectionName: https}]
+  tls: {clientValidation: {crl: {refs: [{name: lists}]}}}
+"""
+    cert = secret("cert", tls_crt=CERTIFICATE, tls_key=KEY, ca_crt=root.pem, ca_crl=own)
+    lists = secret("lists", kind="Opaque", crl=other)
+    name = "credential-ca:shop/cert~lists"
+    found = await fetch(name, of=plane(cert, lists, policy))
+    assert found[name].validation_context.trusted_ca.inline_bytes == root.pem
+    assert found[name].validation_context.crl.inline_bytes == own + b"\n" + other
+    assert not await fetch(name, of=plane(cert, policy))

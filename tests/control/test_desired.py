@@ -18,13 +18,14 @@ from isthmus.control.desired import (
     listening_places,
     make_plan,
     wants_isolation,
+    wants_redirection,
     workload_environment,
 )
 from isthmus.control.offline import offline_world
 from isthmus.model.mesh import Mesh
 from isthmus.model.world import Address, PortKey
 from isthmus.proxy.place import Folders
-from isthmus.proxy.plan import PlannedCredential
+from isthmus.proxy.plan import PlannedCredential, Redirection
 from tests.kinds.credential import pair, secret
 from tests.xds.making import compiled, entry, mesh_config, networking, security, service
 
@@ -127,11 +128,15 @@ def full_secret(name: str) -> str:
     return secret(name, tls_crt=certificate, tls_key=key, ca_crt=certificate)
 
 
+SESSIONS = PlannedCredential("session-ticket-keys", "agent")
+
+
 def test_a_credential_without_a_secret_gets_a_development_certificate_for_its_hosts() -> None:
     assert needed(
         gateway(https("cert", "[b.example.com, a.example.com]"), https("cert", "['*.c.example.com']", port=8443))
     ) == [
-        PlannedCredential("credential:shop/cert", "development", ("*.c.example.com", "a.example.com", "b.example.com"))
+        PlannedCredential("credential:shop/cert", "development", ("*.c.example.com", "a.example.com", "b.example.com")),
+        SESSIONS,
     ]
 
 
@@ -140,16 +145,17 @@ def test_no_certificate_can_be_for_every_host() -> None:
 
 
 def test_a_secrets_certificate_is_told_by_its_content() -> None:
-    (planned,) = needed(gateway(https("cert")), full_secret("cert"))
+    planned, sessions = needed(gateway(https("cert")), full_secret("cert"))
+    assert sessions == SESSIONS
     assert (planned.name, planned.development_dns) == ("credential:shop/cert", None)
     certificate, key = pair("another")
-    (changed,) = needed(gateway(https("cert")), secret("cert", tls_crt=certificate, tls_key=key))
+    changed, _ = needed(gateway(https("cert")), secret("cert", tls_crt=certificate, tls_key=key))
     assert planned.version != changed.version
 
 
 def test_a_mutual_server_needs_the_clients_authority_too_and_no_development_certificate() -> None:
     planned = needed(gateway(https("cert", mode="MUTUAL")), full_secret("cert"))
-    assert [one.name for one in planned] == ["credential:shop/cert", "credential-ca:shop/cert"]
+    assert {one.name for one in planned} == {"credential:shop/cert", "credential-ca:shop/cert"}, "no sessions' keys"
     assert all(one.development_dns is None for one in planned)
 
 
@@ -216,7 +222,7 @@ def test_a_plan_is_what_one_node_runs() -> None:
         ("sidecar~shop~quiet", "spiffe://cluster.local/ns/shop/sa/default"),
         (WEB, "spiffe://cluster.local/ns/shop/sa/default"),
     ]
-    assert [one.name for one in plan.proxies[0].credentials] == ["credential:shop/cert"]
+    assert [one.name for one in plan.proxies[0].credentials] == ["credential:shop/cert", "session-ticket-keys"]
     (program,) = plan.workloads
     assert program.argv == ("/usr/bin/python3", "-m", "web", "1")
     assert (program.env["ONE"], program.env["TWO"], program.working_directory) == ("1", "12", "web")
@@ -280,3 +286,17 @@ def test_an_isolated_program_has_no_way_past_its_sidecar() -> None:
     outside = workload_environment(mesh, world, mesh.workloads[0])["no_proxy"]
     inside = workload_environment(mesh, replace(world, isolated=frozenset({WEB})), mesh.workloads[0])["no_proxy"]
     assert outside == f"{inside},192.0.2.0/24"
+
+
+def test_redirected_calls_have_two_more_ports_where_the_machine_can_redirect() -> None:
+    mesh = compiled(local(f"{STARTED}\ninterceptionMode: REDIRECT")).mesh
+    assert wants_redirection(mesh)
+    able = isolated_places(mesh, {WEB}, FOLDERS, redirects=True)
+    assert able[PortKey(WEB, "capture", 0)] == Address("127.0.0.1", 15003)
+    assert able[PortKey(WEB, "dns", 0)] == Address("127.0.0.1", 15004)
+    assert not {key.purpose for key in isolated_places(mesh, {WEB}, FOLDERS)} & {"capture", "dns"}
+    world = replace(offline_world(mesh), addresses=able, isolated=frozenset({WEB}))
+    plan = make_plan(mesh, world, ISOLATING, timedelta(hours=1))
+    assert [proxy.redirection for proxy in plan.proxies] == [Redirection(connections=15003, names=15004)]
+    assert [program.redirection for program in plan.workloads] == [Redirection(connections=15003, names=15004)]
+    assert not wants_redirection(compiled(local(STARTED)).mesh)

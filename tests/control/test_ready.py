@@ -26,8 +26,8 @@ def document(world: World | None = None) -> dict[str, Any]:
 
 def test_its_shape_is_a_contract() -> None:
     ready = document()
-    assert list(ready) == ["pid", "state", "ca_bundle", "control_plane", "gateways", "workloads"]
-    assert (ready["pid"], ready["state"], ready["ca_bundle"]) == (4711, "/state", "/state/ca/root.pem")
+    assert list(ready) == ["pid", "state", "ca_bundle", "control_plane", "workload_api", "gateways", "workloads"]
+    assert (ready["pid"], ready["state"], ready["ca_bundle"]) == (4711, "/state", "/state/ca/bundle.pem")
     assert ready["control_plane"] == {"api": "unix:///state/api.sock", "http": "http://x:1"}
     (edge,) = ready["gateways"]
     assert edge == {
@@ -36,6 +36,7 @@ def test_its_shape_is_a_contract() -> None:
         "spiffe_id": "spiffe://cluster.local/ns/shop/sa/edge",
         "admin_socket": str(FOLDERS.admin_socket("gateway~shop~edge")),
         "listeners": [{"declared_port": 80, "address": "127.0.0.1:80", "hosts": ["shop.example.com", "b.example.com"]}],
+        "health_checks": [],
     }
     (orders,) = ready["workloads"]
     assert orders == {

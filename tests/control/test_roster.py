@@ -100,3 +100,13 @@ def test_a_certificate_that_has_ended_is_nobodys() -> None:
     assert x509.load_pem_x509_certificate(pem(ORDERS_ID)).not_valid_after_utc == NOW + HOUR
     with pytest.raises(NotEnrolled):
         late.authorize(pem(ORDERS_ID), SIDECAR)
+
+
+def test_a_revoked_identity_is_no_proxys_and_gets_no_tokens() -> None:
+    plane = plane_of(ORDERS, GATEWAY)
+    revoking = Roster(plane, lambda: NOW)
+    revoking.authorize(pem(ORDERS_ID), SIDECAR)
+    plane.inputs.revoked = frozenset({ORDERS_ID})
+    with pytest.raises(NotEnrolled, match="was revoked"):
+        revoking.authorize(pem(ORDERS_ID), SIDECAR)
+    assert revoking.jwt_ttl("local", SpiffeId.parse(ORDERS_ID), ("a",)) is None

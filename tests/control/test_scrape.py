@@ -83,6 +83,12 @@ def test_a_label_that_was_taken_away_does_not_come_back() -> None:
     assert 'source_app="orders"' in size
 
 
+def test_metrics_of_our_own_have_their_own_names() -> None:
+    line = 'isthmus_tls_handshake_failures_total{listener="gateway_443",reason="tls-not-tls"} 2'
+    header = "# TYPE envoy_isthmus_tls_handshake_failures_total counter"
+    assert shown(header, f"envoy_{line}") == [header.replace("envoy_", ""), line]
+
+
 def test_the_way_to_oneself_is_not_told() -> None:
     own = 'envoy_cluster_upstream_cx_connect_fail{envoy_cluster_name="metrics_export"} 9'
     assert shown(own, "envoy_server_live{} 1") == ["envoy_server_live{} 1"]

@@ -119,6 +119,7 @@ def test_what_runs_and_how_far_it_is() -> None:
         "namespace": "shop",
         "role": "sidecar",
         "identity": "spiffe://cluster.local/ns/shop/sa/default",
+        "node": "local",
         "connected_since": None,
         "state": "NOT_SENT",
         "types": {},

@@ -253,11 +253,11 @@ def test_it_ends_with_its_supervisor(serve: Serve) -> None:
     assert "Traceback" not in serve.output
 
 
-def test_no_private_key_leaves_the_folder_of_the_authority(serve: Serve) -> None:
+def test_no_private_key_leaves_the_folders_of_the_authority(serve: Serve) -> None:
     serve.write(edge=GATEWAY)
     with serve.running():
         keys = [file for file in serve.state.rglob("*") if file.is_file() and b"PRIVATE KEY" in file.read_bytes()]
         assert keys
-        assert {file.parent for file in keys} == {serve.state / "ca"}
+        assert {file.parent for file in keys} == {serve.state / "ca", serve.state / "jwt-svid"}
         assert {file.stat().st_mode & 0o777 for file in keys} == {0o600}
         assert "PRIVATE KEY" not in serve.output

@@ -2,13 +2,17 @@
 
 from isthmus.analyze import (
     claim_route,
+    client_name,
     custom_rule,
     deny_tcp,
+    failed_handshakes,
     jwks_uri,
+    lifetime,
     optional_token,
     own_port,
     plaintext_peer,
     retry_timeout,
+    server_trust_domain,
     stripped_token,
     tls_file,
     unmatched_service,
@@ -29,4 +33,8 @@ CHECKS: tuple[Check, ...] = (
     retry_timeout.CHECK,
     unmatched_service.CHECK,
     tls_file.CHECK,
+    client_name.CHECK,
+    lifetime.CHECK,
+    failed_handshakes.CHECK,
+    server_trust_domain.CHECK,
 )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
-from isthmus.errors import Unreachable
+from isthmus.errors import Refused, Unreachable
 
 _TIMEOUT = httpx.Timeout(10.0)
 _LONG_POLL = httpx.Timeout(10.0, read=40.0)
@@ -60,6 +62,30 @@ class ApiClient:
                 raise self._unreachable() from error
             return str(response.json()["token"])
 
+    async def invite(self, node: str, scope: str, ttl_seconds: int) -> dict[str, Any]:
+        """A join token for another machine. Raises Refused, with the reason."""
+        body = {"node": node, "scope": scope, "ttl_seconds": ttl_seconds}
+        return await self._asked("POST", "/v1/nodes/tokens", json=body)
+
+    async def nodes(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await self._get("/v1/nodes")).json()
+        return found
+
+    async def evict(self, node: str) -> dict[str, Any]:
+        """Put another machine out. Raises Refused, with the reason."""
+        return await self._asked("DELETE", f"/v1/nodes/{quote(node, safe='')}")
+
+    async def _asked(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        async with self._http() as http:
+            try:
+                response = await http.request(method, path, **options)
+            except httpx.TransportError as error:
+                raise self._unreachable() from error
+        found: dict[str, Any] = response.json()
+        if response.status_code != httpx.codes.OK:
+            raise Refused(found["error"])
+        return found
+
     async def tell_listening(self, proxies: frozenset[str]) -> None:
         """Say whose local programs (by the ids of their sidecars) take connections."""
         async with self._http() as http:
@@ -75,6 +101,11 @@ class ApiClient:
     async def config(self, proxy: str) -> dict[str, Any] | None:
         response = await self._get(f"/v1/proxies/{proxy}/config")
         return None if response.status_code == 404 else response.json()
+
+    async def drift(self) -> list[dict[str, str]]:
+        """What runs and was not declared so, after a look of now: up to ten seconds."""
+        found: list[dict[str, str]] = (await self._get("/v1/drift", timeout=_LONG_POLL)).json()
+        return found
 
     async def diagnostics(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = (await self._get("/v1/diagnostics")).json()
@@ -94,7 +125,14 @@ class ApiClient:
         A control plane that is killed and started again gives the same workload back. ``lost`` hears why that has not
         come about after fifty tries, ten seconds; it is tried on.
         """
-        body = {"namespace": namespace, "service_account": service_account, "labels": labels, "network": network}
+        body = {
+            "namespace": namespace,
+            "service_account": service_account,
+            "labels": labels,
+            "network": network,
+            # Whose children have the identity: the Workload API asks the kernel for them.
+            "pid": os.getpid(),
+        }
         async with self._holding(body) as (first, lines):
             staying = asyncio.create_task(self._hold_on({**body, "name": first["name"]}, lines, lost))
             try:

@@ -63,7 +63,7 @@ def unix_socket(path: Path) -> socket.socket:
 
 def tcp_socket(host: str, port: int) -> socket.socket:
     """Raises OSError while somebody has the port."""
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))

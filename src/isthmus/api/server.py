@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -45,10 +45,12 @@ class ControlPlane(Protocol):
 
     def proxy_config(self, proxy: str) -> dict[str, Any] | None: ...
     def diagnostics(self) -> list[dict[str, Any]]: ...
-    def add_workload(self, namespace: str, service_account: str, labels: dict[str, str], network: str) -> str:
-        """Add a workload for ``isthmus run``; answer its name. Raises Refused."""
+    def add_workload(
+        self, namespace: str, service_account: str, labels: dict[str, str], network: str, pid: int | None = None
+    ) -> str:
+        """Add a workload for ``isthmus run`` (process ``pid``); answer its name. Raises Refused."""
 
-    def hold_workload(self, namespace: str, name: str) -> None:
+    def hold_workload(self, namespace: str, name: str, pid: int | None = None) -> None:
         """Hold one that is there already, once more. Raises Refused."""
 
     async def workload_environment(self, namespace: str, name: str) -> dict[str, str]:
@@ -58,8 +60,8 @@ class ControlPlane(Protocol):
         """Let go of it; it ends when nobody holds it."""
 
 
-def build_private(plane: ControlPlane) -> Starlette:
-    """The whole API, for the Unix socket."""
+def build_private(plane: ControlPlane, more: Sequence[Route] = ()) -> Starlette:
+    """The whole API, for the Unix socket; ``more``: of other modules."""
     endpoints = _Endpoints(plane)
     return Starlette(
         routes=[
@@ -72,6 +74,7 @@ def build_private(plane: ControlPlane) -> Starlette:
             Route("/v1/proxies/{proxy:path}/config", endpoints.config),
             Route("/v1/diagnostics", endpoints.diagnostics),
             Route("/v1/workloads", endpoints.workload, methods=["POST"]),
+            *more,
         ],
         exception_handlers={_Malformed: _malformed},
     )
@@ -187,12 +190,13 @@ class _Endpoints:
         """
         body = await _body(request, namespace=str, service_account=str, labels=dict)
         namespace, name = body["namespace"], body.get("name")
+        pid = body["pid"] if isinstance(body.get("pid"), int) else None
         try:
             network = body.get("network", "Host")
             if name is None:
-                name = self._plane.add_workload(namespace, body["service_account"], body["labels"], network)
+                name = self._plane.add_workload(namespace, body["service_account"], body["labels"], network, pid)
             else:
-                self._plane.hold_workload(namespace, str(name))
+                self._plane.hold_workload(namespace, str(name), pid)
         except (Refused, NotEnrolled) as refused:
             return JSONResponse({"error": str(refused)}, status_code=409)
         return StreamingResponse(self._hold(request, namespace, name), media_type="application/jsonl")

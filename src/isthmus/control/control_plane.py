@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Protocol
 
 from isthmus.compile import Compiled, Compiler
-from isthmus.config.documents import Broken
-from isthmus.config.resource import Document, Resource
+from isthmus.config.resource import Resource
 from isthmus.control.desired import (
     Node,
     fixed_places,
@@ -23,9 +22,20 @@ from isthmus.control.desired import (
     isolated_sidecars,
     jwks_sources,
     listening_places,
-    local_workloads,
     make_plan,
     metrics_places,
+    workload_api_places,
+)
+from isthmus.control.inputs import Inputs
+from isthmus.control.remote import (
+    carried,
+    entries,
+    left_behind,
+    node_plan,
+    placed,
+    remote_places,
+    sidecar_ids,
+    unhealthy,
 )
 from isthmus.control.transition import Transition, new_places
 from isthmus.diag import Code, Diagnostic, Place, Ref, Report, Severity, Source
@@ -33,10 +43,10 @@ from isthmus.errors import PortTaken
 from isthmus.jwks.source import JwksSource
 from isthmus.latest import Latest
 from isthmus.model.mesh import Mesh
-from isthmus.model.world import Address, IssuerKeys, PortKey, World
-from isthmus.proxy.plan import Plan, plan_version
+from isthmus.model.offer import NOBODY
+from isthmus.model.world import Address, PortKey, World
+from isthmus.proxy.plan import Plan, TrustBundle, plan_version
 from isthmus.xds.cache import Memory
-from isthmus.xds.endpoint import sidecar_id
 from isthmus.xds.snapshot import EMPTY, Snapshot
 from isthmus.xds.translate import translate
 
@@ -92,26 +102,6 @@ class Credentials(Protocol):
     def settle(self, proxies: Iterable[str]) -> Mapping[str, str]: ...
 
 
-@dataclass(slots=True)
-class Inputs:
-    """Everything that a rebuild reads. Replaced piece by piece by those who learn something new."""
-
-    documents: tuple[Document, ...] = ()
-    loading: tuple[Diagnostic, ...] = ()
-    """What loading found wrong."""
-    unparsed: tuple[Broken, ...] = ()
-    """Documents that could not be parsed, with what can be told of them."""
-    guests: tuple[Document, ...] = ()
-    """Workloads of ``isthmus run``."""
-    jwks: Mapping[JwksSource, IssuerKeys] = field(default_factory=dict)
-    taken: frozenset[PortKey] = frozenset()
-    """Ports that an Envoy could not open."""
-    opened: frozenset[PortKey] = frozenset()
-    """Of ``World.starting``: places that their proxy has opened now."""
-    listening: frozenset[str] = frozenset()
-    """Sidecars (by id) whose local program takes connections, as the supervisor says."""
-
-
 class ControlPlane:
     """Holds the newest Mesh, plan and snapshots; ``run`` keeps them so."""
 
@@ -140,6 +130,7 @@ class ControlPlane:
         self._memory = Memory()
         self._snapshots: dict[str, Latest[Snapshot]] = {}
         self._fresh: Mapping[str, Snapshot] = {}
+        self._node_plans: dict[str, Latest[Plan | None]] = {}
         self._transition = transition
         self._wake = asyncio.Event()
         self.measured: Callable[[float, float], None] = lambda debounce_seconds, build_seconds: None
@@ -153,7 +144,8 @@ class ControlPlane:
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         compiled = self.compiled.value
-        return (*self.inputs.loading, *(compiled.diagnostics if compiled is not None else ()))
+        found = compiled.diagnostics if compiled is not None else ()
+        return (*self.inputs.loading, *found, *self.inputs.learnt)
 
     @property
     def silent(self) -> frozenset[str]:
@@ -166,9 +158,25 @@ class ControlPlane:
         self._wake.set()
 
     @property
+    def trust(self) -> tuple[TrustBundle, ...]:
+        """What proxies trust, the own trust domain's bundle first."""
+        aliases, jwt_keys = self.mesh.settings.trust_domain_aliases, self.inputs.jwt_keys
+        own = (replace(one, aliases=aliases, jwt_keys=jwt_keys) for one in self.inputs.trust)
+        return (*own, *self.inputs.federated)
+
+    def trust_changed(self) -> None:
+        """``inputs.trust`` or ``inputs.federated`` is new: it goes to the nodes with the plan, at once."""
+        if self.compiled.value is not None:
+            self._publish_plan(self.mesh)
+
+    @property
     def snapshots(self) -> Mapping[str, Snapshot]:
         """The newest snapshot of every proxy."""
         return {proxy_id: latest.value for proxy_id, latest in self._snapshots.items()}
+
+    def node_plan(self, node: str) -> Latest[Plan | None]:
+        """What another machine runs; None until it carries something."""
+        return self._node_plans.setdefault(node, Latest(None))
 
     def snapshot(self, proxy_id: str) -> Latest[Snapshot]:
         """The newest snapshot of a proxy; empty for one that the mesh does not have."""
@@ -227,10 +235,13 @@ class ControlPlane:
         before = self.compiled.value
         if before is not None:
             good = before.good
-        compiled = self._compiler.compile((*inputs.documents, *inputs.guests), good, inputs.unparsed)
+        given = (*inputs.documents, *inputs.guests)
+        given = (*given, *entries(inputs.offers, frozenset(document.ref for document in given)))
+        compiled = self._compiler.compile(given, good, inputs.unparsed)
         if before is not None and _authority_of(compiled.mesh) != _authority_of(before.mesh):
             now, wanted = before.mesh.settings.trust_domain, compiled.mesh.settings.trust_domain
             compiled = _keep(before, compiled, AUTHORITY_FIXED, now=now, wanted=wanted)
+        compiled = replace(compiled, mesh=self._placed(compiled.mesh))
         try:
             world = self._learn(compiled.mesh)
         except PortTaken as taken:
@@ -257,6 +268,9 @@ class ControlPlane:
         self.turns.set(self.turns.value + 1)
         return compiled
 
+    def _placed(self, mesh: Mesh) -> Mesh:
+        return placed(mesh, self.inputs.offers, self._node.name if self._node.runs else NOBODY)
+
     def see_off(self, turn: int) -> None:
         """Every caller knows by now what ``turn`` of the transition took away: let it go."""
         if self._transition is None:
@@ -278,14 +292,33 @@ class ControlPlane:
         addresses = dict(self._ports.settle(listening_places(mesh, isolated), self.inputs.taken))
         addresses.update(fixed_places(mesh))
         addresses.update(metrics_places(mesh, self._node))
+        addresses.update(workload_api_places(mesh, self._node))
+        addresses.update(remote_places(mesh, self.inputs.offers))
         if folders is not None:
-            addresses.update(isolated_places(mesh, isolated, folders))
+            addresses.update(isolated_places(mesh, isolated, folders, redirects=self._node.redirects))
+        if not self._node.runs:
+            addresses = carried(mesh, addresses)
         starting = self._starting(addresses)
         self.inputs.taken = self.inputs.opened = frozenset()
-        credentials = self._credentials.settle([sidecar_id(workload) for workload in local_workloads(mesh)])
+        credentials = self._credentials.settle(sidecar_ids(mesh))
         jwks = {(source.issuer, source.uri): keys for source, keys in self.inputs.jwks.items()}
         sockets = str(folders.runtime) if folders is not None else ""
-        return World(addresses, jwks, credentials, self._svid_ttl, isolated, sockets, starting)
+        unwell = unhealthy(mesh, self.inputs.well)
+        return World(
+            addresses,
+            jwks,
+            credentials,
+            self._svid_ttl,
+            isolated,
+            sockets,
+            starting,
+            unhealthy=unwell,
+            revoked=self.inputs.revoked | left_behind(mesh, self.inputs.evicted),
+            shut_out=self.inputs.shut_out,
+            crls=self.inputs.revocation.crls,
+            staples=self.inputs.revocation.staples,
+            unstapled=self.inputs.revocation.unstapled,
+        )
 
     def _starting(self, addresses: Mapping[PortKey, Address]) -> frozenset[PortKey]:
         """At a start what runs counts as open: who restarts the control plane takes nobody's endpoints away."""
@@ -299,10 +332,20 @@ class ControlPlane:
     def _publish_plan(self, mesh: Mesh) -> None:
         known = self.plan.value
         plan = make_plan(mesh, self.world, self._node, self._svid_ttl, known.version if known is not None else 0)
+        plan = replace(plan, trust=self.trust, programs=tuple(sorted(self.inputs.programs.items())))
         if known is not None and self._transition is not None:
             plan = _with_leaving(plan, known, self._transition.gone)
         if known is None or plan != known:
             self.plan.set(replace(plan, version=plan_version(plan)))
+        for node in {*self.inputs.offers, *self._node_plans}:
+            self._publish_node_plan(mesh, node)
+
+    def _publish_node_plan(self, mesh: Mesh, node: str) -> None:
+        latest = self.node_plan(node)
+        plan = replace(node_plan(mesh, self.world, node, self._node, self._svid_ttl), trust=self.trust)
+        if latest.value is not None and self._transition is not None:
+            plan = _with_leaving(plan, latest.value, self._transition.gone)
+        latest.set(replace(plan, version=plan_version(plan)))
 
 
 def _with_leaving(plan: Plan, before: Plan, leaving: frozenset[str]) -> Plan:

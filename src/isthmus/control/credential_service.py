@@ -14,13 +14,14 @@ import grpc.aio
 
 from isthmus.control.control_plane import ControlPlane
 from isthmus.control.roster import Roster
-from isthmus.diag import Ref
+from isthmus.control.secret_value import secret_value
 from isthmus.envoy_api import any_of
 from isthmus.envoy_api.packages import core_v3, discovery_v3, tls_v3
-from isthmus.errors import SvidInvalid
+from isthmus.errors import NotEnrolled, SvidInvalid
 from isthmus.identity.validate import peer_identity
-from isthmus.kinds.secret import secret_bytes
-from isthmus.model.credential import CA_KEYS, CERTIFICATE_KEYS
+from isthmus.model.credential import CA_KEYS, CERTIFICATE_KEYS, CRL_KEYS
+from isthmus.model.revocation import ClientCrls
+from isthmus.xds.secret import fetched_crls_name, without_crls
 
 SERVICE = "envoy.service.secret.v3.SecretDiscoveryService"
 _SECRET = "credential:"  # noqa: S105 (a prefix of names)
@@ -47,11 +48,12 @@ class CredentialService:
         try:
             pem = next(iter(context.auth_context().get("x509_pem_cert", ())), b"")
             caller = peer_identity(pem, self._clock())
-        except SvidInvalid as invalid:
+            self._roster.check_node(caller.node_name or "", pem)
+        except (SvidInvalid, NotEnrolled) as invalid:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(invalid))
         if caller.node_name is None or caller.trust_domain != self._plane.mesh.settings.trust_domain:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"{caller} is not a node")
-        planned = {credential.name for credential in self._roster.credentials_of(caller.node_name or "")}
+        planned = self._roster.credential_names(caller.node_name or "")
         found = [self._secret(name) for name in request.resource_names if name in planned]
         resources = [any_of(secret) for secret in found if secret is not None]
         return discovery_v3.DiscoveryResponse(type_url=request.type_url, resources=resources)
@@ -59,11 +61,7 @@ class CredentialService:
     def _secret(self, name: str) -> Any:
         """An envoy.extensions.transport_sockets.tls.v3.Secret; None if its bytes are not there."""
         if name.startswith(_AUTHORITY):
-            authority = self._bytes(name.removeprefix(_AUTHORITY), CA_KEYS)
-            if authority is None:
-                return None
-            context = tls_v3.CertificateValidationContext(trusted_ca=core_v3.DataSource(inline_bytes=authority))
-            return tls_v3.Secret(name=name, validation_context=context)
+            return self._authority(name)
         key = name.removeprefix(_SECRET)
         for chain_key, private_key in CERTIFICATE_KEYS:
             chain, private = self._bytes(key, (chain_key,)), self._bytes(key, (private_key,))
@@ -72,16 +70,41 @@ class CredentialService:
                     certificate_chain=core_v3.DataSource(inline_bytes=chain),
                     private_key=core_v3.DataSource(inline_bytes=private),
                 )
+                staple = self._plane.world.staples.get(name)
+                if staple is not None:
+                    certificate.ocsp_staple.inline_bytes = staple.der
                 return tls_v3.Secret(name=name, tls_certificate=certificate)
         return None
 
+    def _authority(self, name: str) -> Any:
+        """CAs, and what they revoked; None if any of it is not there: Envoy then lets nobody in."""
+        base, fetched = self._fetched(name)
+        key, *lists = base.removeprefix(_AUTHORITY).split("~")
+        authority = self._bytes(key, CA_KEYS)
+        if authority is None:
+            return None
+        namespace = key.partition("/")[0]
+        revoked = [self._bytes(f"{namespace}/{one}", CRL_KEYS) for one in lists]
+        own = self._bytes(key, CRL_KEYS)
+        given = [one for one in (own, *revoked) if one is not None]
+        if len(given) < len(lists) + (own is not None):
+            return None
+        if base != name:
+            if fetched is None:
+                return None
+            given.append(fetched.pem)
+        context = tls_v3.CertificateValidationContext(trusted_ca=core_v3.DataSource(inline_bytes=authority))
+        if given:
+            context.crl.inline_bytes = b"\n".join(given)
+        return tls_v3.Secret(name=name, validation_context=context)
+
+    def _fetched(self, name: str) -> tuple[str, ClientCrls | None]:
+        """The name without that of lists that were fetched, and these."""
+        for (base, _), crls in self._plane.world.crls.items():
+            if fetched_crls_name(base, crls) == name:
+                return base, crls
+        return without_crls(name), None
+
     def _bytes(self, key: str, names: tuple[str, ...]) -> bytes | None:
         """The first of ``names`` that the Secret has; values that could not be used count as missing."""
-        namespace, _, name = key.partition("/")
-        compiled = self._plane.compiled.value
-        resource = compiled.good.get(Ref("Secret", namespace, name)) if compiled is not None else None
-        known = self._plane.mesh.secrets.get(key)
-        if resource is None or known is None:
-            return None
-        usable = (secret_bytes(resource.root, wanted) for wanted in names if wanted in known.keys)
-        return next((found for found in usable if found is not None), None)
+        return secret_value(self._plane, key, names)

@@ -10,23 +10,24 @@ from itertools import count
 from pathlib import Path
 
 from isthmus.control.client_credentials import client_credentials
+from isthmus.control.registrations import planned_registrations
+from isthmus.control.server_credentials import server_credentials
 from isthmus.jwks.source import JwksSource
-from isthmus.model.gateway import ServerTlsMode
 from isthmus.model.identity import CONTROL_PLANE_SERVICE_ACCOUNT, Identity
 from isthmus.model.mesh import Mesh
+from isthmus.model.offer import LOCAL_NODE
 from isthmus.model.proxy import Proxy, Role
-from isthmus.model.workload import Network, Placement, Workload
+from isthmus.model.workload import Interception, Network, Placement, Workload
 from isthmus.model.world import Address, PortKey, World
 from isthmus.proxy.place import Folders
-from isthmus.proxy.plan import Plan, PlannedCredential, PlannedProxy, PlannedWorkload
+from isthmus.proxy.plan import Plan, PlannedCredential, PlannedProxy, PlannedWorkload, Redirection
 from isthmus.xds.endpoint import sidecar_id
+from isthmus.xds.health_port import health_checks
 from isthmus.xds.isolated import outside
-from isthmus.xds.secret import ca_credential_name, credential_name
 
 LOOPBACK = "127.0.0.1"
 OUTBOUND_PORT = 15001
 """Istio's port of what a program calls through; of networks of their own, each has it."""
-_DEVELOPMENT = "development"
 
 
 def listening_places(mesh: Mesh, isolated: Set[str] = frozenset()) -> dict[PortKey, str]:
@@ -36,10 +37,12 @@ def listening_places(mesh: Mesh, isolated: Set[str] = frozenset()) -> dict[PortK
     """
     places: dict[PortKey, str] = {}
     for proxy in mesh.proxies:
-        if proxy.role is Role.GATEWAY:
+        if proxy.role is Role.GATEWAY and proxy.node == LOCAL_NODE:
             for gateway in mesh.gateways_of(proxy):
                 for server in gateway.servers:
                     places.setdefault(PortKey(proxy.id, "gateway", server.port), server.bind or LOOPBACK)
+            for declared in health_checks(mesh, proxy):
+                places.setdefault(PortKey(proxy.id, "gateway", declared), LOOPBACK)
     for workload in local_workloads(mesh):
         proxy_id = sidecar_id(workload)
         if proxy_id in isolated:
@@ -79,14 +82,21 @@ def wants_isolation(mesh: Mesh) -> bool:
     return any(_wanting_isolation(mesh))
 
 
+def wants_redirection(mesh: Mesh) -> bool:
+    """Whether any workload's connections are to be redirected to its sidecar."""
+    return any(one.interception is Interception.REDIRECT for one in _wanting_isolation(mesh))
+
+
 def _wanting_isolation(mesh: Mesh) -> Iterator[Workload]:
     return (workload for workload in local_workloads(mesh) if workload.network is Network.ISOLATED)
 
 
-def isolated_places(mesh: Mesh, isolated: Set[str], folders: Folders) -> dict[PortKey, Address]:
+def isolated_places(
+    mesh: Mesh, isolated: Set[str], folders: Folders, *, redirects: bool = False
+) -> dict[PortKey, Address]:
     """What ``isolated`` sidecars and their programs listen on: nobody else's ports, so a program has those it declares.
 
-    Callers come by Unix sockets.
+    Callers come by Unix sockets. ``redirects``: whether connections can be redirected on this machine.
     """
     places: dict[PortKey, Address] = {}
     for workload in local_workloads(mesh):
@@ -102,6 +112,9 @@ def isolated_places(mesh: Mesh, isolated: Set[str], folders: Folders) -> dict[Po
         taken = fixed | {port.number if port.app_port is None else port.app_port for port in ports}
         free = (number for number in count(OUTBOUND_PORT) if number not in taken)
         places[PortKey(proxy_id, "outbound", 0)] = Address(LOOPBACK, next(free))
+        if workload.interception is Interception.REDIRECT and redirects:
+            places[PortKey(proxy_id, "capture", 0)] = Address(LOOPBACK, next(free))
+            places[PortKey(proxy_id, "dns", 0)] = Address(LOOPBACK, next(free))
         for index, upstream in enumerate(workload.upstreams):
             host, _, number = upstream.bind.rpartition(":")
             if number == "0":
@@ -129,8 +142,17 @@ def metrics_places(mesh: Mesh, node: Node) -> dict[PortKey, Address]:
     runtime = Path(node.enrol_socket).parent
     folders = Folders(runtime, runtime)
     return {
-        PortKey(proxy.id, "metrics", 0): Address.unix(str(folders.metrics_socket(proxy.id))) for proxy in mesh.proxies
+        PortKey(proxy.id, "metrics", 0): Address.unix(str(folders.metrics_socket(proxy.id)))
+        for proxy in mesh.proxies
+        if proxy.node == LOCAL_NODE
     }
+
+
+def workload_api_places(mesh: Mesh, node: Node) -> dict[PortKey, Address]:
+    """Where the programs of this machine find the SPIFFE Workload API, by their sidecar."""
+    runtime = Path(node.enrol_socket).parent
+    found = Address.unix(str(Folders(runtime, runtime).workload_socket))
+    return {PortKey(sidecar_id(workload), "workload-api", 0): found for workload in local_workloads(mesh)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +166,10 @@ class Node:
     """The Python that runs Isthmus: ``$(PYTHON)`` in a LocalWorkload's command."""
     folders: Folders | None = None
     """Where the sockets of isolated workloads are; None: no workload can have a network of its own here."""
+    redirects: bool = False
+    """Whether connections can be redirected in such a network."""
+    runs: bool = True
+    """Whether anybody starts here what no other machine carries."""
 
 
 def control_plane_identity(mesh: Mesh) -> Identity:
@@ -161,19 +187,8 @@ def make_plan(mesh: Mesh, world: World, node: Node, svid_ttl: timedelta, version
         control_plane_id=control_plane_identity(mesh).uri,
         enrol_socket=node.enrol_socket,
         svid_ttl_seconds=int(svid_ttl.total_seconds()),
-        proxies=tuple(
-            PlannedProxy(
-                proxy.id,
-                proxy.role,
-                proxy.name,
-                proxy.namespace,
-                proxy.identity.uri,
-                tuple(credentials(mesh, proxy)),
-                proxy.id in world.isolated,
-            )
-            for proxy in mesh.proxies
-            if proxy.node == node.name
-        ),
+        proxies=planned_proxies(mesh, world, node.name),
+        registrations=planned_registrations(mesh, node.name, svid_ttl),
         workloads=tuple(
             _planned_workload(mesh, world, workload, node) for workload in local_workloads(mesh) if workload.command
         ),
@@ -181,41 +196,35 @@ def make_plan(mesh: Mesh, world: World, node: Node, svid_ttl: timedelta, version
     )
 
 
-def credentials(mesh: Mesh, proxy: Proxy) -> Iterator[PlannedCredential]:
+def planned_proxies(mesh: Mesh, world: World, node: str) -> tuple[PlannedProxy, ...]:
+    """The Envoys of the node of this name. Development certificates are for the machine of ``up`` alone."""
+    return tuple(
+        PlannedProxy(
+            proxy.id,
+            proxy.role,
+            proxy.name,
+            proxy.namespace,
+            proxy.identity.uri,
+            tuple(one for one in credentials(mesh, proxy, world) if one.development_dns is None or node == LOCAL_NODE),
+            proxy.id in world.isolated,
+            _redirection(world, proxy.id),
+        )
+        for proxy in mesh.proxies
+        if proxy.node == node
+    )
+
+
+def _redirection(world: World, proxy_id: str) -> Redirection | None:
+    connections, names = (world.address(proxy_id, purpose, 0) for purpose in ("capture", "dns"))
+    return Redirection(connections.port, names.port) if connections is not None and names is not None else None
+
+
+def credentials(mesh: Mesh, proxy: Proxy, world: World | None = None) -> Iterator[PlannedCredential]:
     """What a gateway's servers name, and what a client needs. A server's without a Secret is for development."""
     planned = {one.name: one for one in client_credentials(mesh, proxy)}
     if proxy.role is Role.GATEWAY:
-        planned |= {one.name: one for one in _server_credentials(mesh, proxy)}
+        planned |= {one.name: one for one in server_credentials(mesh, proxy, planned.keys(), world)}
     yield from planned.values()
-
-
-def _server_credentials(mesh: Mesh, proxy: Proxy) -> Iterator[PlannedCredential]:
-    """The certificates that a gateway proxy's servers name. One that no Secret gives gets a development certificate."""
-    found: dict[str, PlannedCredential] = {}
-    names: dict[str, set[str]] = {}
-    for gateway in mesh.gateways_of(proxy):
-        for server in gateway.servers:
-            if server.tls is None:
-                continue
-            name = credential_name(gateway.namespace, server.tls.credential)
-            secret = mesh.secrets.get(f"{gateway.namespace}/{server.tls.credential}")
-            if secret is not None:
-                found[name] = PlannedCredential(name, secret.digest)
-            elif server.tls.mode is ServerTlsMode.SIMPLE:
-                names.setdefault(name, set()).update(host.name for host in server.hosts)
-            if server.tls.ca_credential is not None:
-                authority = mesh.secrets.get(f"{gateway.namespace}/{server.tls.ca_credential}")
-                if authority is not None:
-                    ca_name = ca_credential_name(gateway.namespace, server.tls.ca_credential)
-                    found[ca_name] = PlannedCredential(ca_name, authority.digest)
-    yield from found.values()
-    for name, hosts in names.items():
-        yield PlannedCredential(name, _DEVELOPMENT, tuple(sorted(_certifiable(hosts))))
-
-
-def _certifiable(hosts: set[str]) -> set[str]:
-    """Names that a certificate can hold: for ``*``, the loopback's."""
-    return {host for host in hosts if host != "*"} | ({"localhost"} if "*" in hosts else set())
 
 
 _VARIABLE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
@@ -242,6 +251,7 @@ def _planned_workload(mesh: Mesh, world: World, workload: Workload, node: Node) 
         working_directory=command.working_directory,
         listens=tuple(_listens(mesh, world, workload)),
         isolated=sidecar_id(workload) in world.isolated,
+        redirection=_redirection(world, sidecar_id(workload)),
     )
 
 
@@ -275,6 +285,9 @@ def workload_environment(mesh: Mesh, world: World, workload: Workload) -> dict[s
         # In a network of its own there is no way but the proxy.
         past = () if world.is_isolated(proxy_id) else workload.no_proxy
         env["no_proxy"] = env["NO_PROXY"] = ",".join(("localhost,127.0.0.1,::1", *past))
+    workload_api = world.address(proxy_id, "workload-api", 0)
+    if workload_api is not None:
+        env["SPIFFE_ENDPOINT_SOCKET"] = str(workload_api)
     for index, upstream in enumerate(workload.upstreams):
         address = world.address(proxy_id, "upstream", index)
         if address is not None:

@@ -41,6 +41,8 @@ class Guests:
         self._documents: dict[tuple[str, str], Document] = {}
         self._texts: dict[tuple[str, str], str] = {}
         self._held: Counter[tuple[str, str]] = Counter()
+        self.programs: dict[tuple[str, str], int] = {}
+        """The processes that hold them, where they said so."""
         if kept is not None:
             with suppress(StateUnusable):
                 for text in (kept.read(_FILE) or b"").decode().splitlines():
@@ -98,6 +100,7 @@ class Guests:
 
     def _drop(self, key: tuple[str, str]) -> None:
         del self._held[key]
+        self.programs.pop(key, None)
         if self._documents.pop(key, None) is not None:
             del self._texts[key]
             self._write()

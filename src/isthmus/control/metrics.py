@@ -33,12 +33,19 @@ class PlaneMetrics:
     """``root_expiry``: when the first of the trusted roots ends."""
 
     def __init__(
-        self, plane: ControlPlane, statuses: Statuses, counts: Counts, root_expiry: Callable[[], datetime]
+        self,
+        plane: ControlPlane,
+        statuses: Statuses,
+        counts: Counts,
+        root_expiry: Callable[[], datetime],
+        more: Callable[[], Mapping[str, Mapping[tuple[str, ...], float]]] = dict,
     ) -> None:
+        """``more``: gauges of other services, by name and then by the values of their labels."""
         self._plane = plane
         self._statuses = statuses
         self._counts = counts
         self._root_expiry = root_expiry
+        self._more = more
         self._registry = CollectorRegistry()
         self._registry.register(self)
         self._convergence = self._histogram("pilot_proxy_convergence_time")
@@ -87,6 +94,8 @@ class PlaneMetrics:
 
     def _now(self, name: str) -> Mapping[tuple[str, ...], float]:
         mesh = self._plane.mesh
+        if (found := self._more().get(name)) is not None:
+            return found
         match name:
             case "pilot_xds":
                 return {(): len(self._statuses.all())}

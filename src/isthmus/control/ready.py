@@ -7,10 +7,12 @@ from typing import Any
 
 from isthmus.control.desired import local_workloads
 from isthmus.model.mesh import Mesh
+from isthmus.model.offer import LOCAL_NODE
 from isthmus.model.proxy import Proxy, Role
 from isthmus.model.world import World
 from isthmus.proxy.place import Folders
 from isthmus.xds.endpoint import sidecar_id
+from isthmus.xds.health_port import health_checks
 
 
 def ready_document(mesh: Mesh, world: World, folders: Folders, pid: int, api: str, http: str) -> dict[str, Any]:
@@ -18,21 +20,25 @@ def ready_document(mesh: Mesh, world: World, folders: Folders, pid: int, api: st
     return {
         "pid": pid,
         "state": str(folders.state),
-        "ca_bundle": str(Path(folders.state) / "ca" / "root.pem"),
+        "ca_bundle": str(Path(folders.state) / "ca" / "bundle.pem"),
         "control_plane": {"api": api, "http": http},
-        "gateways": [_gateway(mesh, world, folders, proxy) for proxy in mesh.proxies if proxy.role is Role.GATEWAY],
+        "workload_api": f"unix://{folders.workload_socket}",
+        "gateways": [
+            _gateway(mesh, world, folders, proxy)
+            for proxy in mesh.proxies
+            if proxy.role is Role.GATEWAY and proxy.node == LOCAL_NODE
+        ],
         "workloads": _workloads(mesh, world, folders),
     }
 
 
 def _gateway(mesh: Mesh, world: World, folders: Folders, proxy: Proxy) -> dict[str, Any]:
-    hosts: dict[int, list[str]] = {}
+    hosts: dict[int, dict[str, None]] = {}
     for gateway in mesh.gateways_of(proxy):
         for server in gateway.servers:
-            known = hosts.setdefault(server.port, [])
-            known.extend(host.name for host in server.hosts if host.name not in known)
+            hosts.setdefault(server.port, {}).update((host.name, None) for host in server.hosts)
     listeners = [
-        {"declared_port": port, "address": str(address), "hosts": names}
+        {"declared_port": port, "address": str(address), "hosts": list(names)}
         for port, names in sorted(hosts.items())
         if (address := world.address(proxy.id, "gateway", port)) is not None
     ]
@@ -42,6 +48,11 @@ def _gateway(mesh: Mesh, world: World, folders: Folders, proxy: Proxy) -> dict[s
         "spiffe_id": proxy.identity.uri,
         "admin_socket": str(folders.admin_socket(proxy.id)),
         "listeners": listeners,
+        "health_checks": [
+            {"declared_port": port, "address": str(address), "paths": list(paths)}
+            for port, paths in sorted(health_checks(mesh, proxy).items())
+            if (address := world.address(proxy.id, "gateway", port)) is not None
+        ],
     }
 
 
@@ -49,6 +60,8 @@ def _workloads(mesh: Mesh, world: World, folders: Folders) -> list[dict[str, Any
     found = []
     for workload in local_workloads(mesh):
         proxy = mesh.proxies_by_id[sidecar_id(workload)]
+        if proxy.node != LOCAL_NODE:
+            continue
         inbound = {
             str(port.number): str(address)
             for port in mesh.inbound_ports(workload)

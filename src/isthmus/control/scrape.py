@@ -17,6 +17,7 @@ from isthmus.model.telemetry import Mode, applicable, metrics_of
 
 UNKNOWN = "unknown"
 _PREFIX = "envoy_istio_"
+_OWN_PREFIX = "envoy_isthmus_"
 _PRINCIPAL = re.compile(r'source_principal="([^"]*)"')
 _SPIFFE = re.compile(r"spiffe://[^/]+/ns/([^/]+)/sa/[^/]+")
 _AT_DESTINATION = 'reporter="destination"'
@@ -74,7 +75,10 @@ def exposition(text: str, mesh: Mesh, proxy: Proxy) -> str:
             if _OWN_EXPORT in line:
                 continue
             if line.startswith("#"):
-                yield line.replace(f" {_PREFIX}", " istio_", 1)
+                yield line.replace(f" {_PREFIX}", " istio_", 1).replace(f" {_OWN_PREFIX}", " isthmus_", 1)
+                continue
+            if line.startswith(_OWN_PREFIX):
+                yield line.removeprefix("envoy_")
                 continue
             if not line.startswith(_PREFIX):
                 yield line

@@ -15,6 +15,7 @@ from isthmus.control.ready import ready_document
 from isthmus.control.scrape import exposition
 from isthmus.envoy_api import to_json
 from isthmus.identity.enrolment import JoinTokens
+from isthmus.model.offer import LOCAL_NODE, NOBODY
 from isthmus.model.proxy import Proxy, Role
 from isthmus.model.world import Address
 from isthmus.proxy.place import Folders
@@ -54,7 +55,8 @@ class View:
         self._clock = clock
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
-        late = [proxy.id for proxy in self._plane.mesh.proxies if not self._in_sync(proxy)]
+        carried = (proxy for proxy in self._plane.mesh.proxies if proxy.node != NOBODY)
+        late = [proxy.id for proxy in carried if not self._in_sync(proxy)]
         if late or self._plane.world.starting or self._plane.compiled.value is None:
             return False, {"not_in_sync": late, "refusals": [str(refusal) for refusal in self._refusals()]}
         api, http = f"unix://{self._folders.state / 'api.sock'}", f"http://{self._http}"
@@ -129,20 +131,29 @@ class View:
         ]
 
     def _here(self, proxy: Proxy) -> bool:
-        """Whether its Envoy runs on this machine."""
+        """Whether its Envoy runs on this machine, or on another one that carries it."""
+        if proxy.node != LOCAL_NODE:
+            return proxy.node != NOBODY
         plan = self._plane.plan.value
         return plan is not None and any(planned.id == proxy.id for planned in plan.proxies)
 
     def diagnostics(self) -> list[dict[str, Any]]:
         return [found.as_json() for found in self._plane.diagnostics]
 
-    def add_workload(self, namespace: str, service_account: str, labels: dict[str, str], network: str) -> str:
+    def add_workload(
+        self, namespace: str, service_account: str, labels: dict[str, str], network: str, pid: int | None = None
+    ) -> str:
         name = self._guests.add(namespace, service_account, labels, network)
+        if pid is not None:
+            self._guests.programs[namespace, name] = pid
         self._guests_changed()
         return name
 
-    def hold_workload(self, namespace: str, name: str) -> None:
+    def hold_workload(self, namespace: str, name: str, pid: int | None = None) -> None:
         self._guests.hold(namespace, name)
+        if pid is not None:
+            self._guests.programs[namespace, name] = pid
+            self._guests_changed()
 
     def remove_unheld_workloads(self) -> None:
         self._guests.remove_unheld()
@@ -159,6 +170,9 @@ class View:
 
     def _guests_changed(self) -> None:
         self._plane.inputs.guests = self._guests.documents
+        self._plane.inputs.programs = {
+            f"{Role.SIDECAR.value}~{namespace}~{name}": pid for (namespace, name), pid in self._guests.programs.items()
+        }
         self._plane.changed()
 
     async def _until_in_sync(self, proxy_id: str) -> None:
@@ -185,6 +199,7 @@ class View:
             "namespace": proxy.namespace,
             "role": proxy.role.value,
             "identity": proxy.identity.uri,
+            "node": proxy.node or None,
             "connected_since": status.connected_since.isoformat() if status else None,
             "state": (status.state if status else SyncState.NOT_SENT).value,
             "types": {

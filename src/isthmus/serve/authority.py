@@ -1,4 +1,4 @@
-"""The certificate authority of a running control plane: loaded, renewed, put back where somebody removed it."""
+"""The certificate authority of a running control plane: loaded, renewed, rotated, put back where it was removed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from isthmus.errors import IsthmusError, StateUnusable
+from isthmus.errors import IsthmusError, Refused, StateUnusable
+from isthmus.identity import rotation
 from isthmus.identity.authority import Authority
-from isthmus.identity.store import load_or_create, put_back
+from isthmus.identity.enrolment import NotAssigned
+from isthmus.identity.given import Given, read_given
+from isthmus.identity.revoked import read_revoked
+from isthmus.identity.rotation import Step
+from isthmus.identity.spiffe_id import SpiffeId
+from isthmus.identity.store import load_or_create, put_back, renew_intermediate, trusted_beside, write_bundle
 from isthmus.keeping import Keeping
 from isthmus.latest import Latest
 from isthmus.model.settings import Settings
@@ -20,44 +27,181 @@ logger = logging.getLogger(__name__)
 
 _AUTHORITY_CHECK = timedelta(hours=1)
 _STATE_CHECK = timedelta(seconds=1)
+_GIVEN_CHECK = timedelta(seconds=2)
 
 
 class AuthorityKeeper:
     """Holds what signs now in :attr:`latest`."""
 
     def __init__(
-        self, state: StateDir, keeping: Keeping, settings: Callable[[], Settings], clock: Callable[[], datetime]
+        self,
+        state: StateDir,
+        keeping: Keeping,
+        settings: Callable[[], Settings],
+        clock: Callable[[], datetime],
+        given: Callable[[], Given | None],
+        behind: Callable[[], tuple[str, ...]],
     ) -> None:
-        """Raises Refused or StateUnusable: the state's authority is not one for this trust domain."""
+        """``given``: the authority that the user gives, if so. ``behind``: nodes that do not trust all of it yet.
+
+        Raises Refused or StateUnusable: the state's authority is not one for this trust domain, or what is given is
+        none.
+        """
         self._state = state
         self._keeping = keeping
         self._settings = settings
         self._clock = clock
+        self._given = given
+        self._behind = behind
+        self._taken = given()
+        self._told = ""
+        self.revoked = Latest(frozenset(one.spiffe_id.uri for one in read_revoked(state)))
+        """SPIFFE IDs."""
         self.latest = Latest(self._load())
 
     def _load(self) -> Authority:
         settings = self._settings()
-        return load_or_create(self._state, settings.trust_domain, self._clock(), settings.root_namespace)
+        if self._taken is None:
+            return load_or_create(self._state, settings.trust_domain, self._clock(), settings.root_namespace)
+        return self._with_old(self._read(self._taken))
+
+    def _read(self, given: Given) -> Authority:
+        settings = self._settings()
+        return read_given(given, settings.trust_domain, self._clock(), settings.root_namespace)
+
+    def _with_old(self, authority: Authority) -> Authority:
+        old = trusted_beside(self._state, authority.root, self._clock())
+        whole = replace(authority, others=tuple(dict.fromkeys((*authority.others, *old))))
+        write_bundle(self._state, whole)
+        return whole
 
     async def run(self) -> None:
         """Until cancelled."""
-        await asyncio.gather(self._renew(), self._keep_state())
+        await asyncio.gather(self._renew(), self._keep_state(), self._follow_given())
+
+    def note(self, expires: datetime) -> None:
+        """Something was signed that ends then, and has not left yet."""
+        with suppress(StateUnusable):
+            rotation.write_signed_until(self._state, self.latest.value.root, expires, self._clock())
+
+    def check(self, spiffe_id: SpiffeId) -> None:
+        """Raises NotAssigned: it was revoked."""
+        if spiffe_id.uri in self.revoked.value:
+            raise NotAssigned(f"{spiffe_id} was revoked")
+
+    def set_revoked(self, revoked: frozenset[str]) -> None:
+        """From now on it is these."""
+        self.revoked.set(revoked)
+
+    def rotate(self, step: Step, *, force: bool = False) -> None:
+        """One step of the root's rotation. Raises Refused, with what is to be done first."""
+        self._refuse_given("its roots")
+        authority, now = self.latest.value, self._clock()
+        match step:
+            case Step.PREPARE:
+                rotation.prepare(self._state, authority.trust_domain, now)
+            case Step.ACTIVATE:
+                if (late := self._behind()) and not force:
+                    raise Refused(f"not every proxy trusts the next root yet: {', '.join(late)} (or --force)")
+                rotation.activate(self._state, authority.trust_domain, authority.root, now)
+            case Step.REVOKE_OLD:
+                rotation.revoke_old(self._state, now, force=force)
+        self.latest.set(self._load())
+
+    def rotate_intermediate(self) -> None:
+        """Another signing certificate, at once: what trusts the root trusts it. Raises Refused: no root key."""
+        self._refuse_given("its signing certificate")
+        renew_intermediate(self._state, self.latest.value, self._clock())
+        self.latest.set(self._load())
+
+    @property
+    def behind(self) -> tuple[str, ...]:
+        """The nodes that do not trust all roots yet."""
+        return self._behind()
+
+    @property
+    def given_by(self) -> str | None:
+        """Where the authority is from, if it is not the state's own."""
+        return self._taken.where if self._taken is not None else None
+
+    @property
+    def prepared(self) -> bool:
+        """Whether a next root is there that does not sign yet."""
+        return self._taken is None and rotation.next_root(self._state) is not None
+
+    def _refuse_given(self, what: str) -> None:
+        if self._taken is not None:
+            raise Refused(f"the authority is given by {self._taken.where}: {what} are rotated there")
 
     async def _renew(self) -> None:
-        """The intermediate is renewed long before it ends."""
+        """Intermediate and root are renewed long before they end."""
         while True:
             await asyncio.sleep(_AUTHORITY_CHECK.total_seconds())
             try:
-                put_back(self._state, self.latest.value)
-                self.latest.set(self._load())
+                self.look()
             except IsthmusError as failed:
                 logger.error("the certificate authority goes on as it was: %s", failed)
+
+    def look(self) -> None:
+        """Do what its age asks for. Raises IsthmusError."""
+        if self._taken is None:
+            put_back(self._state, self.latest.value)
+        now = self._clock()
+        for dropped in rotation.drop_old(self._state, now):
+            logger.warning("the root %x is trusted no more: nothing that it signed lives", dropped.serial_number)
+        self.latest.set(self._load())
+        root = self.latest.value.root
+        step = rotation.due(root, prepared=self.prepared, now=now)
+        if step is None:
+            return
+        if self._taken is not None or not rotation.is_ours(root):
+            logger.error("the root ends on %s, and is not ours to replace", f"{root.not_valid_after_utc:%Y-%m-%d}")
+            return
+        self.rotate(step)
+        logger.warning("the root ends on %s: %s", f"{root.not_valid_after_utc:%Y-%m-%d}", _DONE[step])
+
+    async def _follow_given(self) -> None:
+        """Take what the user gives instead, once everybody trusts its root."""
+        while True:
+            await asyncio.sleep(_GIVEN_CHECK.total_seconds())
+            found = self._given()
+            if found is None or found == self._taken:
+                continue
+            try:
+                self.take(found)
+                self._told = ""
+            except IsthmusError as failed:
+                if str(failed) != self._told:
+                    logger.error("the certificate authority goes on as it was: %s", failed)
+                self._told = str(failed)
+
+    def take(self, given: Given) -> None:
+        """A step towards what is given now: trust it, and when everybody does, sign with it. Raises IsthmusError."""
+        new, now = self._read(given), self._clock()
+        current = self.latest.value
+        missing = [root for root in (new.root, *new.others) if root not in (current.root, *current.others)]
+        if missing:
+            self.latest.set(replace(current, others=(*current.others, *missing)))
+        elif current.root == new.root or not self._behind():
+            if current.root != new.root:
+                rotation.add_old(self._state, current.root, rotation.signed_until(self._state, current.root, now))
+            self._taken = given
+            self.latest.set(self._with_old(new))
+            logger.warning("certificates are signed by what %s gives now", given.where)
 
     async def _keep_state(self) -> None:
         """Write what a full disk did not take, and what somebody removed, as soon as it can be written."""
         while True:
             await asyncio.sleep(_STATE_CHECK.total_seconds())
             self._keeping.retry()
+            if self._taken is not None:
+                continue
             with suppress(StateUnusable):
                 if put_back(self._state, self.latest.value):
                     logger.error("%s: the authority was removed; all but its root key is back", self._state.path)
+
+
+_DONE = {
+    Step.PREPARE: "the next one is prepared, and trusted; give clients outside the mesh `isthmus ca root`",
+    Step.ACTIVATE: "the next one signs now",
+}

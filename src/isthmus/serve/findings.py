@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from isthmus.analyze import CHECKS
 from isthmus.control.control_plane import ControlPlane
@@ -32,7 +33,7 @@ class Findings:
         report = Report()
         report.extend(found for found in self._plane.diagnostics if found.severity >= Severity.WARNING)
         for check in CHECKS:
-            check.run(self._plane.mesh, report)
+            check.look(self._plane.mesh, report, datetime.now(UTC))
         found = report.at_least(Severity.WARNING)
         fresh = tuple(one for one in found if one not in self._shown)
         mended = self._shown and not found

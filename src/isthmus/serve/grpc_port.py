@@ -22,12 +22,22 @@ _SIZES = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_lengt
 
 
 async def serve_grpc(
-    handlers: Iterable[grpc.GenericRpcHandler], tls: ControlPlaneTls, at: Address, folders: Folders, enrolment: Path
+    handlers: Iterable[grpc.GenericRpcHandler],
+    tls: ControlPlaneTls,
+    at: Address,
+    folders: Folders,
+    enrolment: Path,
+    listen: Address | None = None,
 ) -> Any:
-    """A started server; whoever calls stops it. ``enrolment``: the socket that takes callers without a certificate."""
+    """A started server; whoever calls stops it. ``enrolment``: the socket that takes callers without a certificate.
+
+    ``listen``: for other machines.
+    """
     server = grpc.aio.server(options=[*KEEPALIVE_OPTIONS, ("grpc.so_reuseport", 0), *_SIZES])
     server.add_generic_rpc_handlers(tuple(handlers))
     await patiently(str(at), lambda: server.add_secure_port(str(at), server_credentials(tls)))
+    if listen is not None:
+        await patiently(str(listen), lambda: server.add_secure_port(str(listen), server_credentials(tls)))
     folders.ads_socket.unlink(missing_ok=True)
     server.add_secure_port(f"unix:{folders.ads_socket}", server_credentials(tls))
     enrolment.unlink(missing_ok=True)  # noqa: ASYNC240 (a socket of the runtime folder, before anything is served)

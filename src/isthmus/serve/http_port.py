@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+
+from starlette.routing import Route
 
 from isthmus.api.listening import patiently, run_http, tcp_socket, unix_socket
 from isthmus.api.server import build_private, build_public
@@ -15,8 +18,8 @@ _GUESTS = timedelta(seconds=10)
 """How long commands that outlived the control plane may take to come back: they ask five times a second."""
 
 
-async def serve_http(view: View, socket: Path, public: Address) -> None:
-    """Until cancelled."""
+async def serve_http(view: View, socket: Path, public: Address, more: Sequence[Route] = ()) -> None:
+    """Until cancelled. ``more``: what else is answered on the socket."""
     private = unix_socket(socket)
 
     async def serve_public() -> None:
@@ -27,4 +30,4 @@ async def serve_http(view: View, socket: Path, public: Address) -> None:
         await asyncio.sleep(_GUESTS.total_seconds())
         view.remove_unheld_workloads()
 
-    await asyncio.gather(forget_guests(), run_http(build_private(view), private), serve_public())
+    await asyncio.gather(forget_guests(), run_http(build_private(view, more), private), serve_public())

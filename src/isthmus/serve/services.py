@@ -11,54 +11,86 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import AsyncIterable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from isthmus.ads.server import AdsServer, steady_clock
 from isthmus.ads.status import Statuses
+from isthmus.api.authority import authority_routes
+from isthmus.api.drift import drift_routes
+from isthmus.api.nodes import node_routes
 from isthmus.config.watch import watch
 from isthmus.control import garbage
+from isthmus.control.admission import Admission
 from isthmus.control.control_plane import ControlPlane
 from isthmus.control.credential_service import CredentialService
-from isthmus.control.desired import Node, listening_places, wants_isolation
+from isthmus.control.desired import Node, listening_places, wants_isolation, wants_redirection
 from isthmus.control.guests import Guests
+from isthmus.control.handshakes import Handshakes
+from isthmus.control.jwt_authority import JwtAuthority
 from isthmus.control.last_good import LastGood
 from isthmus.control.metrics import Counts, PlaneMetrics, follow_convergence
+from isthmus.control.node_service import NodeService
+from isthmus.control.nodes import Nodes
 from isthmus.control.outbound_credentials import OutboundCredentials
 from isthmus.control.roster import Roster
+from isthmus.control.running import Wants
 from isthmus.control.transition import Transition
+from isthmus.control.trust_service import TrustService
+from isthmus.control.trust_store import trust_stores
 from isthmus.control.view import View
+from isthmus.drift.server import DriftService
+from isthmus.federation.fetch import HttpsBundleFetcher
+from isthmus.federation.server import FederationService
+from isthmus.federation.store import BundleStore
+from isthmus.handshake.server import HandshakeService
 from isthmus.identity.authority import Authority
 from isthmus.identity.enrolment import JoinTokens
+from isthmus.identity.jwt_server import JwtService
+from isthmus.identity.jwt_store import load as load_jwt_keys
 from isthmus.identity.server import CertificateService, ControlPlaneTls, certificate_handlers
 from isthmus.jwks.fetch import HttpFetcher, trust
 from isthmus.jwks.refresh import Pace
 from isthmus.jwks.server import JwksService, JwksStatus, follow_files
 from isthmus.jwks.store import JwksStore, read_file
 from isthmus.keeping import Keeping
-from isthmus.latest import Latest
 from isthmus.model.world import IssuerKeys
 from isthmus.proxy.envoy import AdminClient
-from isthmus.proxy.namespace import refusal_once
+from isthmus.proxy.log import Logs
+from isthmus.proxy.namespace import Refusals, refusals_once
 from isthmus.proxy.place import Folders
+from isthmus.proxy.plan import TrustBundle
 from isthmus.proxy.ports import PortBook
+from isthmus.revocation.fetch import HttpFetcher as RevocationFetcher
+from isthmus.revocation.server import RevocationService
+from isthmus.revocation.store import RevocationStore
 from isthmus.serve.authority import AuthorityKeeper
+from isthmus.serve.authority_requests import AuthorityRequests
+from isthmus.serve.drift import Looks, drift_gauges
+from isthmus.serve.federation import Federation, OwnBundle, federation_gauges, serve_bundle
 from isthmus.serve.findings import Findings, Show
+from isthmus.serve.given import given_by
 from isthmus.serve.grpc_port import LEAST_OWN_TTL, serve_grpc
 from isthmus.serve.http_port import serve_http
 from isthmus.serve.manifests import Manifests
+from isthmus.serve.nodes import follow_nodes, forget_the_lost, node_gauges, serve_enrolment
 from isthmus.serve.options import ServeOptions
 from isthmus.serve.proxies import Proxies
+from isthmus.serve.revocation import Revocation
 from isthmus.state import StateDir
+
+if TYPE_CHECKING:
+    from isthmus.proxy.workload_api.source import SvidSource
 
 logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 NODE = "local"
 _LONGEST_RETRY = timedelta(minutes=1)
+_HANDSHAKES_BYTES = 16 << 20
 
 
 def _now() -> datetime:
@@ -71,17 +103,16 @@ async def serve(options: ServeOptions, show: Show) -> None:
     ``options.state`` is held already: its runtime folder is there. Raises ManifestsBroken, PortTaken, StateUnusable.
     """
     state = StateDir.at(options.state)
-    await _Services(options, state, show, await refusal_once(state.runtime)).run()
+    await _Services(options, state, show, await refusals_once(state.runtime)).run()
 
 
 class _Services:
     """All services of one control plane process."""
 
-    def __init__(self, options: ServeOptions, state: StateDir, show: Show, not_isolated: str | None) -> None:
-        """``not_isolated``: why no workload can have a network of its own here, if so."""
+    def __init__(self, options: ServeOptions, state: StateDir, show: Show, refusals: Refusals) -> None:
         self._options = options
         self._state = state
-        self._not_isolated = not_isolated
+        self._refusals = refusals
         self._folders = Folders(state.path, state.runtime)
         self._enrol_socket = self._folders.runtime / "enrol.sock"
         self._counts: Counts = Counter()
@@ -90,8 +121,10 @@ class _Services:
         self._ports = PortBook(self._keeping, options.published, check=not self._folders.holds_envoys)
         self._ads = self._ports.kept("control-plane", "ads", LOOPBACK)
         self._http = self._ports.kept("control-plane", "http", LOOPBACK)
-        isolating = self._folders if not_isolated is None else None
-        node = Node(NODE, self._ads, str(self._enrol_socket), sys.executable, isolating)
+        isolating = self._folders if refusals.isolation is None else None
+        redirects = refusals.redirection is None
+        runs = options.supervisor is not None or options.listen is None
+        node = Node(NODE, self._ads, str(self._enrol_socket), sys.executable, isolating, redirects, runs)
         first = not self._folders.holds_envoys
         transition = Transition(lambda proxy: first or self._folders.bootstrap(proxy).exists())
         self._plane = ControlPlane(
@@ -103,18 +136,46 @@ class _Services:
         self._manifests = Manifests(self._plane, self._last_good, Findings(self._plane, show), strict=options.strict)
         self._statuses = Statuses()
         self._proxies = Proxies(self._plane, self._statuses, transition)
-        self._tokens = JoinTokens()
+        self._tokens = JoinTokens(self._keeping)
+        self._spire = _svid_source(options)
+        self._jwt = JwtAuthority(load_jwt_keys(state), self._keeping, _now)
+        self._nodes = Nodes(self._keeping, _now, options.node_grace)
+        follow_nodes(self._plane, self._nodes)
+        self._drift = DriftService(Wants(self._plane, self._statuses, self._folders), Looks(self._folders))
+        self._bundles = FederationService(
+            HttpsBundleFetcher(trust()), BundleStore(state.path / "federation"), self._own_roots, counts=self._counts
+        )
+        self._trusting = TrustService(self._plane, self._statuses, _now)
+        log = Logs(max_bytes=_HANDSHAKES_BYTES).file(self._folders.handshakes_log)
+        self._revocation = Revocation(
+            self._plane,
+            RevocationService(
+                RevocationFetcher(), RevocationStore(state.path / "revocation"), clock=_now, counts=self._counts
+            ),
+        )
+        self._handshakes = Handshakes(self._plane, log.write, steady_clock())
 
     async def run(self) -> None:
         garbage.nothing_yet()
         previous = self._last_good.load()
         loads = watch(self._options.paths, previous=previous)
         self._manifests.first(await anext(loads), previous)
+        self._revocation.take_up()
         self._warn_of_unused_options()
-        keeper = AuthorityKeeper(self._state, self._keeping, lambda: self._plane.mesh.settings, _now)
-        tls = ControlPlaneTls(keeper.latest, _now, max(self._options.svid_ttl, LEAST_OWN_TTL))
-        handlers = self._handlers(keeper.latest)
-        grpc_server = await serve_grpc(handlers, tls, self._ads, self._folders, self._enrol_socket)
+        keeper = AuthorityKeeper(
+            self._state,
+            self._keeping,
+            lambda: self._plane.mesh.settings,
+            _now,
+            lambda: given_by(self._plane, self._options.ca),
+            self._trusting.behind,
+        )
+        tls = ControlPlaneTls(keeper.latest, _now, max(self._options.svid_ttl, LEAST_OWN_TTL), self._roots_beside)
+        self._trust(keeper.latest.value)
+        self._plane.inputs.revoked = keeper.revoked.value
+        handlers, admission = self._handlers(keeper)
+        listen = self._options.listen
+        grpc_server = await serve_grpc(handlers, tls, self._ads, self._folders, self._enrol_socket, listen)
         working = (
             self._plane.run(),
             self._manifests.follow(loads),
@@ -122,30 +183,119 @@ class _Services:
             self._follow_jwks(),
             self._proxies.follow(),
             self._proxies.see_off(),
+            self._handshakes.run(),
+            self._revocation.run(),
             garbage.collect_seldom(),
             self._jwks.run(),
             follow_files(self._jwks, self._options.jwks_files),
             keeper.run(),
-            self._observe(keeper.latest),
+            Federation(self._plane, self._bundles).run(),
+            self._serve_bundle(tls),
+            self._drift.run(),
+            self._follow_authority(keeper),
+            self._follow_spire(keeper),
+            self._jwt.run(),
+            self._follow_jwt_keys(),
+            self._observe(keeper, admission),
+            forget_the_lost(self._nodes),
+            serve_enrolment(admission, self._options.reach, tls),
         )
         try:
             await self._until_orphaned(working)
         finally:
             await grpc_server.stop(grace=0.5)
 
-    def _handlers(self, authority: Latest[Authority]) -> tuple[grpc.GenericRpcHandler, ...]:
-        """What is answered on the gRPC port."""
-        roster = Roster(self._plane, _now)
-        certificates = CertificateService(authority, roster, self._tokens, _now, self._options.svid_ttl, self._counts)
-        return (
-            AdsServer(roster, roster.authorize, self._statuses, steady_clock(), self._counts).handler(),
+    def _handlers(self, keeper: AuthorityKeeper) -> tuple[tuple[grpc.GenericRpcHandler, ...], Admission]:
+        """What is answered on the gRPC port, and who lets other machines in there."""
+        roster = Roster(self._plane, _now, self._nodes)
+        certificates = CertificateService(
+            keeper.latest, roster, self._tokens, _now, self._options.svid_ttl, self._counts, keeper, self._nodes
+        )
+        ads = AdsServer(roster, roster.authorize, self._statuses, steady_clock(), self._counts)
+        admission = Admission(
+            self._plane, self._nodes, self._tokens, certificates, keeper.latest, _now, self._options.reach, ads.end
+        )
+        handlers = (
+            ads.handler(),
+            NodeService(self._plane, self._nodes, _now).handler(),
             certificate_handlers(certificates),
             CredentialService(self._plane, roster, _now).handler(),
+            JwtService(self._jwt.latest, keeper.latest, roster, _now, keeper, self._nodes).handler(),
+            self._trusting.handler(),
+            HandshakeService(roster.authorize, self._handshakes.heard).handler(),
         )
+        return handlers, admission
 
-    async def _observe(self, authority: Latest[Authority]) -> None:
+    def _own_roots(self) -> tuple[str, ...]:
+        return tuple(root for bundle in self._plane.inputs.trust for root in bundle.roots)
+
+    def _jwt_keys(self) -> tuple[str, ...]:
+        return self._plane.inputs.jwt_keys
+
+    async def _serve_bundle(self, tls: ControlPlaneTls) -> None:
+        """For those who federate with this mesh."""
+        wanted = self._options.bundle_endpoint
+        if wanted is not None:
+            own = OwnBundle(self._own_roots, self._jwt_keys, wanted.refresh_hint, self._keeping, _now)
+            await serve_bundle(wanted, own, tls)
+
+    def _trust(self, authority: Authority) -> None:
+        """Tell every node what our authority is trusted by."""
+        bundle = authority.bundle
+        # What signs now stays first.
+        roots = dict.fromkeys((*bundle.roots, *self._roots_beside()))
+        self._plane.inputs.trust = (TrustBundle(bundle.trust_domain, tuple(roots)),)
+        self._plane.trust_changed()
+
+    def _roots_beside(self) -> tuple[str, ...]:
+        """Of another authority of our trust domain, if its SVIDs are taken."""
+        if self._spire is None:
+            return ()
+        return self._spire.roots.value.get(self._plane.mesh.settings.trust_domain, ())
+
+    async def _follow_spire(self, keeper: AuthorityKeeper) -> None:
+        if self._spire is None:
+            return
+
+        async def follow(roots: AsyncIterable[object]) -> None:
+            async for _ in roots:
+                self._trust(keeper.latest.value)
+
+        await asyncio.gather(self._spire.run(), follow(self._spire.roots))
+
+    async def _follow_jwt_keys(self) -> None:
+        """Tell every node what JWT-SVIDs are proved by."""
+        async for keys in self._jwt.latest:
+            self._plane.inputs.jwt_keys = keys.public
+            self._plane.trust_changed()
+
+    async def _follow_authority(self, keeper: AuthorityKeeper) -> None:
+        async def follow_revoked() -> None:
+            async for revoked in keeper.revoked:
+                if revoked != self._plane.inputs.revoked:
+                    self._plane.inputs.revoked = revoked
+                    self._plane.changed()
+
+        async def follow_trust() -> None:
+            async for found in keeper.latest:
+                self._trust(found)
+
+        await asyncio.gather(follow_trust(), follow_revoked())
+
+    async def _observe(self, keeper: AuthorityKeeper, admission: Admission) -> None:
         """Metrics and the HTTP API."""
-        metrics = PlaneMetrics(self._plane, self._statuses, self._counts, lambda: authority.value.bundle.expires)
+        metrics = PlaneMetrics(
+            self._plane,
+            self._statuses,
+            self._counts,
+            lambda: keeper.latest.value.bundle.expires,
+            lambda: {
+                **node_gauges(self._nodes),
+                **federation_gauges(self._bundles),
+                **drift_gauges(self._drift),
+                **self._revocation.gauges(),
+            },
+        )
         self._plane.measured = metrics.rebuilt
         view = View(
             self._plane,
@@ -157,20 +307,32 @@ class _Services:
             self._http,
             _now,
             metrics.text,
-            lambda proxy_id: AdminClient(self._folders.admin_socket(proxy_id)).prometheus(),
+            self._statistics,
         )
+        requests = AuthorityRequests(keeper, self._state, _now, lambda: trust_stores(self._plane))
+        more = (*authority_routes(requests), *node_routes(admission), *drift_routes(self._drift.fresh))
         await asyncio.gather(
-            serve_http(view, self._folders.runtime / "api.sock", self._http),
+            serve_http(view, self._folders.runtime / "api.sock", self._http, more),
             follow_convergence(self._plane, self._statuses, metrics),
         )
+
+    async def _statistics(self, proxy_id: str) -> str:
+        """Of an Envoy, wherever it runs."""
+        proxy = self._plane.mesh.proxies_by_id.get(proxy_id)
+        if proxy is not None and proxy.node != NODE:
+            return await self._nodes.statistics(proxy.node, proxy_id)
+        return await AdminClient(self._folders.admin_socket(proxy_id)).prometheus()
 
     def _warn_of_unused_options(self) -> None:
         mesh = self._plane.mesh
         for one in self._ports.unused(listening_places(mesh)):
             whose = f"no gateway {one.gateway}" if one.gateway else "no gateway"
             logger.warning("-p %s:%s has no effect: %s declares port %s", one.port, one.declared, whose, one.declared)
-        if self._not_isolated is not None and wants_isolation(mesh):
-            logger.warning("programs share the machine's network, their ports with it: %s", self._not_isolated)
+        refusals = self._refusals
+        if refusals.isolation is not None and wants_isolation(mesh):
+            logger.warning("programs share the machine's network, their ports with it: %s", refusals.isolation)
+        if refusals.redirection is not None and wants_redirection(mesh):
+            logger.warning("calls are not redirected, interceptionMode has no effect: %s", refusals.redirection)
         issuers = {rule.issuer for policy in mesh.policies.request for rule in policy.rules}
         for issuer in self._options.jwks_files.keys() - issuers:
             logger.warning("--jwks %s=... has no effect: no RequestAuthentication names this issuer", issuer)
@@ -199,6 +361,15 @@ class _Services:
         )
         while await lines.read(4096):
             pass
+
+
+def _svid_source(options: ServeOptions) -> SvidSource | None:
+    if options.spire is None:
+        return None
+    # Its library is a tenth of a second of every start, which few have a use for.
+    from isthmus.proxy.workload_api.source import SvidSource
+
+    return SvidSource(options.spire)
 
 
 def _jwks_service(options: ServeOptions, state: StateDir, counts: Counts) -> JwksService:

@@ -1,0 +1,75 @@
+"""The bundle endpoint: our trust bundle over HTTPS, for whoever federates with this mesh.
+
+Source: SPIFFE Federation, section 5. It never asks for a client's certificate; what it gives is public.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+_MOST_REQUESTS = 100
+"""At once; who comes then is told to come again."""
+
+
+def build_bundle_endpoint(document: Callable[[], str]) -> Starlette:
+    """GET ``/``: the document, a SPIFFE trust bundle in JSON."""
+
+    async def answer(_: Request) -> Response:
+        return Response(document(), media_type="application/json", headers={"cache-control": "no-cache"})
+
+    return Starlette(routes=[Route("/", answer, methods=["GET"])])
+
+
+def server_context() -> ssl.SSLContext:
+    """TLS 1.2 or newer, without clients' certificates; :func:`show` says what it shows."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def show(context: ssl.SSLContext, chain: bytes, key: bytes) -> None:
+    """From the next connection on, show this certificate (PEM, leaf first; the key unencrypted).
+
+    OpenSSL reads files alone: these are of memory, gone when this returns. Raises ssl.SSLError: they do not fit.
+    """
+    descriptor = os.memfd_create("isthmus-bundle-endpoint", os.MFD_CLOEXEC)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(chain + b"\n" + key)
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+
+
+async def run_bundle_endpoint(app: Starlette, listening: socket.socket, context: ssl.SSLContext) -> None:
+    """Serve until cancelled."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=5,
+        limit_concurrency=_MOST_REQUESTS,
+        server_header=False,
+    )
+    config.load()
+    config.ssl = context
+    logging.getLogger("uvicorn.error").addFilter(lambda record: record.exc_info is None)
+    server = uvicorn.Server(config)
+    # Signals are the process's business, not this server's.
+    server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        listening.close()

@@ -1,0 +1,151 @@
+"""The authority of a control plane over the years: what it does by itself, and what it is told."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from isthmus.errors import Refused
+from isthmus.identity.authority import create_root, private_key
+from isthmus.identity.enrolment import NotAssigned
+from isthmus.identity.given import Given
+from isthmus.identity.material import pem_of
+from isthmus.identity.rotation import Step
+from isthmus.identity.spiffe_id import SpiffeId
+from isthmus.keeping import Keeping
+from isthmus.model.settings import Settings
+from isthmus.serve.authority import AuthorityKeeper
+from isthmus.serve.authority_requests import AuthorityRequests
+from isthmus.state import StateDir
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ORDERS = SpiffeId.parse("spiffe://cluster.local/ns/shop/sa/orders")
+
+
+class Mesh:
+    """A keeper, and what it is surrounded by."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = NOW
+        self.behind: tuple[str, ...] = ()
+        self.given: Given | None = None
+        self.state = StateDir.at(folder / "state").open()
+        self.keeper = self.start()
+
+    def start(self) -> AuthorityKeeper:
+        keeping = Keeping(self.state, lambda what: None)
+        return AuthorityKeeper(self.state, keeping, Settings, lambda: self.now, lambda: self.given, lambda: self.behind)
+
+    @property
+    def requests(self) -> AuthorityRequests:
+        return AuthorityRequests(self.keeper, self.state, lambda: self.now)
+
+    @property
+    def roles(self) -> list[str]:
+        return [root["role"] for root in self.requests.shown()["roots"]]
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Mesh:
+    return Mesh(tmp_path)
+
+
+def self_signed() -> Given:
+    root, key = create_root("cluster.local", NOW)
+    return Given("corp", {"ca-cert.pem": pem_of(root), "ca-key.pem": private_key(key).pem})
+
+
+class TestByItself:
+    def test_a_root_is_replaced_before_it_ends_and_forgotten_after(self, mesh: Mesh) -> None:
+        first = mesh.keeper.latest.value.root
+        ends = first.not_valid_after_utc
+        mesh.keeper.look()
+        assert mesh.roles == ["active"]
+        mesh.now = ends - timedelta(days=29)
+        mesh.keeper.look()
+        assert mesh.roles == ["active", "next"]
+        mesh.keeper.note(mesh.now + timedelta(hours=1))
+        mesh.now = ends - timedelta(days=6)
+        mesh.behind = ("edge-1",)
+        with pytest.raises(Refused, match="not every proxy trusts the next root yet: edge-1"):
+            mesh.keeper.look()
+        assert mesh.keeper.latest.value.root == first
+        mesh.behind = ()
+        mesh.keeper.look()
+        assert mesh.roles == ["active", "old"] or mesh.roles == ["active"]
+        assert mesh.keeper.latest.value.root != first
+        mesh.now = ends + timedelta(days=1)
+        mesh.keeper.look()
+        assert mesh.roles == ["active"]
+
+    def test_started_again_in_the_middle_it_goes_on(self, mesh: Mesh) -> None:
+        mesh.keeper.rotate(Step.PREPARE)
+        before = mesh.keeper.latest.value
+        assert mesh.start().latest.value == before
+        mesh.keeper.rotate(Step.ACTIVATE)
+        assert mesh.start().latest.value == mesh.keeper.latest.value != before
+
+    def test_a_folder_that_was_removed_keeps_what_is_trusted(self, mesh: Mesh) -> None:
+        mesh.keeper.rotate(Step.PREPARE)
+        mesh.keeper.rotate(Step.ACTIVATE)
+        trusted = mesh.keeper.latest.value.bundle
+        shutil.rmtree(mesh.state.path / "ca")
+        mesh.keeper.look()
+        assert mesh.keeper.latest.value.bundle == trusted
+
+
+class TestGiven:
+    def test_another_root_is_trusted_by_all_before_it_signs(self, mesh: Mesh) -> None:
+        first = mesh.keeper.latest.value
+        given = mesh.given = self_signed()
+        mesh.behind = ("local",)
+        mesh.keeper.take(given)
+        between = mesh.keeper.latest.value
+        assert (between.root, len(between.others)) == (first.root, 1)
+        mesh.keeper.take(given)
+        assert mesh.keeper.latest.value == between
+        mesh.behind = ()
+        mesh.keeper.take(given)
+        after = mesh.keeper.latest.value
+        assert (after.root, after.others) == (between.others[0], (first.root,))
+        assert mesh.start().latest.value == after, "the old root is remembered"
+        with pytest.raises(Refused, match="given by corp: its roots are rotated there"):
+            mesh.keeper.rotate(Step.PREPARE)
+
+    def test_what_is_no_authority_changes_nothing(self, mesh: Mesh) -> None:
+        before = mesh.keeper.latest.value
+        with pytest.raises(Refused, match=r"corp: no ca-key\.pem"):
+            mesh.keeper.take(Given("corp", {"ca-cert.pem": b"x"}))
+        assert mesh.keeper.latest.value == before
+
+
+class TestRevoked:
+    def test_nothing_is_signed_for_it_from_the_next_moment_and_after_a_start(self, mesh: Mesh) -> None:
+        mesh.keeper.check(ORDERS)
+        mesh.requests.revoke(ORDERS.uri, take_back=False)
+        assert mesh.keeper.revoked.value == {ORDERS.uri}
+        for keeper in (mesh.keeper, mesh.start()):
+            with pytest.raises(NotAssigned, match="was revoked"):
+                keeper.check(ORDERS)
+        mesh.requests.revoke(ORDERS.uri, take_back=True)
+        mesh.keeper.check(ORDERS)
+
+    @pytest.mark.parametrize(
+        ("identity", "why"),
+        [
+            ("spiffe://other.example/ns/a/sa/b", "not an identity of the trust domain"),
+            ("spiffe://cluster.local", "not an identity of the trust domain"),
+            ("spiffe://cluster.local/ns/istio-system/sa/isthmus", "the control plane's"),
+        ],
+    )
+    def test_what_cannot_be_revoked(self, mesh: Mesh, identity: str, why: str) -> None:
+        with pytest.raises(Refused, match=why):
+            mesh.requests.revoke(identity, take_back=False)
+
+
+def test_an_unknown_step(mesh: Mesh) -> None:
+    with pytest.raises(Refused, match="'taint' is none of prepare, activate, revoke-old and intermediate"):
+        mesh.requests.rotate("taint", force=False)
