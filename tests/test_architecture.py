@@ -35,29 +35,52 @@ IMPORTS: Mapping[str, set[str]] = {
     "ads": {"xds.snapshot", "envoy_api"},
     "identity": {"model", "state"},
     "jwks": {"model", "state"},
-    "proxy": {"keeping", "identity", "xds.bootstrap", "xds.relay", "xds.secret", "model", "state", "envoy_api"},
+    "revocation": {"model", "state"},
+    "handshake": {"model", "envoy_api"},
+    "federation": {"model"},
+    "drift": {"model", "xds.snapshot", "xds.secret", "envoy_api"},
+    "proxy": {
+        "keeping",
+        "identity",
+        "xds.bootstrap",
+        "xds.relay",
+        "xds.secret",
+        "model",
+        "state",
+        "envoy_api",
+        "revocation",
+    },
     "control": {
-        *("ads", "compile", "config", "envoy_api", "identity", "jwks", "kinds", "model", "state", "xds"),
+        *("ads", "compile", "config", "envoy_api", "handshake", "identity", "jwks", "kinds", "model", "state", "xds"),
+        "revocation",
+        "drift",
         # The plan is what both sides agree on; places are names of files, not files.
         *("proxy.plan", "proxy.place"),
     },
     "api": set(),
     "serve": {
         "analyze",
+        "handshake",
+        "revocation",
+        *("drift", "federation"),
         *("ads", "api", "compile", "config", "control", "identity", "jwks", "keeping", "model", "proxy", "state"),
     },
+    "doctor": set(),
     "demo": {"api.client", "jwks", "state"},
     "cli": {
         *("serve", "api.client", "demo", "analyze", "compile", "config", "jwks", "kinds", "model", "proxy", "state"),
         # Of "compile", which does alone what the control plane does.
         *("control.offline", "xds", "envoy_api"),
+        "doctor",
+        # Of "ca", which does on the state what it asks of a control plane.
+        *("api.authority", "api.authority_client", "federation.own", "identity", "keeping"),
     },
     "__main__": {"cli"},
 }
 """By room (package or module): the rooms, or single modules of them, that it may import beside EVERYWHERE."""
 PROTOBUF = {"envoy_api", "identity", "proxy"}
 """Rooms that name protobuf itself; those that may import envoy_api use its messages."""
-GRPC = {"ads", "identity", "proxy", "control", "serve"}
+GRPC = {"ads", "identity", "proxy", "control", "serve", "handshake"}
 
 SHELL = {"keeping.py", "server.py", "watch.py", "load.py", "fetch.py", "store.py", "agent.py", "state.py"}
 SHELL_FOLDERS = {"proxy", "api", "demo", "serve", "cli"}
@@ -90,6 +113,7 @@ LONGER: Mapping[str, str] = {}
 BANNED = {"utils", "util", "common", "helper", "helpers", "manager", "managers", "misc"}
 
 PARTS_OF_FILTERS: Mapping[str, str] = {
+    "ca_peer": "closing peers whose certificate is a CA's",
     "filter": "what a filter is",
     "matcher_tree": "Envoy's matcher trees, for many rules and routes",
     "predicate": "predicates to RBAC policies",

@@ -13,7 +13,9 @@ from isthmus.proxy.agent import main
 
 def agent(
     runtime: Annotated[Path, typer.Option("--runtime", help="The folder of Unix sockets.")],
+    workload_api: Annotated[Path | None, typer.Option("--workload-api-socket")] = None,
+    spire: Annotated[Path | None, typer.Option("--spire-socket")] = None,
     state: State = DEFAULT_STATE,
 ) -> int:
     """Hold this machine's proxies' keys: ask for their certificates, serve them to Envoy. For `up` to start."""
-    return main(state, runtime)
+    return main(state, runtime, workload_api, spire)

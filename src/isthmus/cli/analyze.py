@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
@@ -69,5 +70,5 @@ def findings(paths: Sequence[str]) -> tuple[Diagnostic, ...]:
     report = Report()
     report.extend(found)
     for check in CHECKS:
-        check.run(compiled.mesh, report)
+        check.look(compiled.mesh, report, datetime.now(UTC))
     return tuple(report)

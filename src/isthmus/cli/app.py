@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from isthmus import __version__
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A command, or a group of commands: what is called ``name`` in the module of that name."""
-
-    name: str
-    attribute: str | None = None
-    module: str | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def load(self) -> Any:
-        """The command as the group runs it."""
-        found = getattr(import_module(f"isthmus.cli.{self.module or self.name}"), self.attribute or self.name)
-        if not isinstance(found, typer.Typer):
-            single = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-            single.command(self.name, **self.settings)(found)
-            found = single
-        return typer.main.get_command(found)
-
+from isthmus.cli.lazy import Named, group_of
 
 COMMANDS: tuple[Named, ...] = (
     Named("demo"),
@@ -40,38 +17,16 @@ COMMANDS: tuple[Named, ...] = (
     Named("run", settings={"context_settings": {"ignore_unknown_options": True, "allow_interspersed_args": False}}),
     Named("proxies"),
     Named("config"),
+    Named("drift"),
     Named("ca", "app"),
+    Named("doctor", "app"),
     Named("token"),
+    Named("svid", "app"),
     Named("serve"),
+    Named("proxy", "app"),
+    Named("node", "app"),
     Named("agent", settings={"hidden": True}),
 )
-
-
-class _Commands(Mapping[str, Any]):
-    """:data:`COMMANDS` by name, each loaded when it is asked for."""
-
-    def __getitem__(self, name: str) -> Any:
-        for command in COMMANDS:
-            if command.name == name:
-                return command.load()
-        raise KeyError(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return (command.name for command in COMMANDS)
-
-    def __len__(self) -> int:
-        return len(COMMANDS)
-
-
-class _Group(TyperGroup):
-    """Knows its commands by name without having imported them: ``isthmus token`` needs no Envoy."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.commands = _Commands()  # type: ignore[assignment]  # nobody adds to it
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(self.commands)
 
 
 def _end(code: int | None, **_: object) -> None:
@@ -81,7 +36,7 @@ def _end(code: int | None, **_: object) -> None:
 
 app = typer.Typer(
     name="isthmus",
-    cls=_Group,
+    cls=group_of(COMMANDS),
     help="One zero-trust gateway and mesh from one set of Istio manifests, on real Envoy, without Kubernetes.",
     no_args_is_help=True,
     rich_markup_mode="markdown",

@@ -18,6 +18,7 @@ import typer
 
 from isthmus.api.client import ApiClient
 from isthmus.cli import ready_file
+from isthmus.cli.bundle_endpoint import as_arguments
 from isthmus.cli.report import print_text
 from isthmus.config.load import NO_SUCH_PATH, STDIN
 from isthmus.diag import Place, Report, Source
@@ -29,6 +30,8 @@ from isthmus.proxy.plan import Plan, from_json
 from isthmus.proxy.ports import Published, check_published
 from isthmus.proxy.state_guard import guard
 from isthmus.proxy.supervise import Supervisor, SupervisorSettings
+from isthmus.proxy.workload_api.socket_file import check as check_socket
+from isthmus.serve.options import BundleEndpoint
 from isthmus.state import Held, StateDir
 from isthmus.xds.relay import RELAY_ID
 
@@ -49,6 +52,12 @@ class Launch:
     svid_ttl: timedelta = timedelta(hours=1)
     strict: bool = False
     ready_file: Path | None = None
+    bundle_endpoint: BundleEndpoint | None = None
+    ca: Path | None = None
+    workload_api: Path | None = None
+    """A socket of the Workload API for every user of the machine, beside that of the state."""
+    spire: Path | None = None
+    """The Workload API of another authority, which gives the proxies their SVIDs."""
 
 
 OnReady = Callable[[dict[str, Any]], Awaitable[int | None]]
@@ -59,6 +68,8 @@ async def launch(wanted: Launch, on_ready: OnReady) -> int:
     """Run until a signal, or until ``on_ready`` answers an exit code. Raises Refused, such as PortTaken."""
     _check_paths(wanted.paths)
     check_published(wanted.published)
+    if wanted.workload_api is not None:
+        check_socket(wanted.workload_api)
     with StateDir.at(wanted.state).hold("up") as held:
         if wanted.ready_file is not None:
             ready_file.clear(wanted.ready_file)
@@ -67,7 +78,7 @@ async def launch(wanted: Launch, on_ready: OnReady) -> int:
         settings = SupervisorSettings(
             crew=CrewSettings(folders, output=_print_line),
             control_plane=_control_plane(wanted, held),
-            agent=(*_ISTHMUS, "agent", "--state", str(folders.state), "--runtime", str(held.runtime)),
+            agent=_agent(wanted, folders),
         )
         supervisor = Supervisor(
             settings, lambda version: _next_plan(client, version), client.join_token, _say, client.tell_listening
@@ -107,6 +118,16 @@ def _check_paths(paths: Sequence[str]) -> None:
 _ISTHMUS = (sys.executable, "-m", "isthmus")
 
 
+def _agent(wanted: Launch, folders: Folders) -> tuple[str, ...]:
+    argv = (*_ISTHMUS, "agent", "--state", str(folders.state), "--runtime", str(folders.runtime))
+    more = () if wanted.workload_api is None else ("--workload-api-socket", str(wanted.workload_api))
+    return (*argv, *more, *_spire(wanted))
+
+
+def _spire(wanted: Launch) -> tuple[str, ...]:
+    return () if wanted.spire is None else ("--spire-socket", str(wanted.spire))
+
+
 def _control_plane(wanted: Launch, held: Held) -> tuple[str, ...]:
     argv = [*_ISTHMUS, "serve", "--state", str(held.state.path), "--supervisor", str(os.getpid())]
     for one in wanted.published:
@@ -118,6 +139,10 @@ def _control_plane(wanted: Launch, held: Held) -> tuple[str, ...]:
     argv += ["--svid-ttl", f"{int(wanted.svid_ttl.total_seconds())}s"]
     if wanted.strict:
         argv.append("--strict")
+    argv += as_arguments(wanted.bundle_endpoint)
+    argv += _spire(wanted)
+    if wanted.ca is not None:
+        argv += ["--ca", str(wanted.ca.absolute())]
     return (*argv, "--", *_without_stdin(wanted.paths, held.runtime))
 
 

@@ -22,6 +22,16 @@ State = Annotated[
 ]
 
 
+SpireSocket = Annotated[
+    str | None,
+    typer.Option(
+        "--spire-socket",
+        metavar="unix:///PATH",
+        help="A SPIRE agent's Workload API, which gives this machine's proxies their SVIDs.",
+    ),
+]
+
+
 class Format(StrEnum):
     """How a command reports."""
 

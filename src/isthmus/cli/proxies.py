@@ -38,11 +38,12 @@ def proxies(state: State = DEFAULT_STATE, output: Output = Format.TEXT) -> int:
 
 def _print_table(found: list[dict[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("NAME", "NAMESPACE", "ROLE", "STATE", *(name.upper() for name in _TYPES), "IDENTITY"):
+    for column in ("NAME", "NAMESPACE", "ROLE", "NODE", "STATE", *(name.upper() for name in _TYPES), "IDENTITY"):
         table.add_column(column, no_wrap=True, overflow="fold")
     for proxy in found:
         states = [proxy["types"].get(name, {}).get("state", "NOT_SENT") for name in _TYPES]
-        table.add_row(proxy["name"], proxy["namespace"], proxy["role"], proxy["state"], *states, proxy["identity"])
+        about = (proxy["name"], proxy["namespace"], proxy["role"], proxy["node"] or "-", proxy["state"])
+        table.add_row(*about, *states, proxy["identity"])
     console = Console(soft_wrap=True, width=None if Console().is_terminal else 250)
     console.print(table)
     for proxy in found:

@@ -36,6 +36,14 @@ Jwks = Annotated[
     list[str] | None,
     typer.Option("--jwks", metavar="ISSUER=FILE", help="An issuer's keys from a file, not fetched. Repeatable."),
 ]
+Ca = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca",
+        metavar="DIR",
+        help="Sign with the authority in this folder (Istio's cacerts, or cert-manager's tls.crt, tls.key, ca.crt).",
+    ),
+]
 SvidTtl = Annotated[
     str, typer.Option("--svid-ttl", metavar="D", help="How long a workload's certificate lives (at least 10s).")
 ]

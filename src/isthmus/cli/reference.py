@@ -29,6 +29,7 @@ from isthmus.model.metric import (
     ENVOY_STAT_ENDINGS,
     ENVOY_STAT_PARTS,
     ENVOY_STATS,
+    HANDSHAKE_METRICS,
     LABELS,
     PROXY_METRICS,
     Metric,
@@ -188,6 +189,9 @@ def metrics_page() -> str:
             _table(("Label", ""), labels),
             "Over OTLP what is looked up in the mesh is not there: `source_workload`, `source_workload_namespace`,\n"
             "`source_app` and `source_version` where `reporter` is `destination`; what is unknown is empty.\n",
+            "## Of TLS handshakes, at every listener that ends TLS\n",
+            _table(("Metric", "Type", "", "Labels"), _metrics(HANDSHAKE_METRICS, "labels")),
+            "Reason codes: [When TLS fails](../guides/tls-troubleshooting.md).\n",
             "## Of the control plane\n",
             _table(("Metric", "Type", "", "Labels"), _metrics(CONTROL_PLANE_METRICS, "labels")),
             "## Envoy's own\n",

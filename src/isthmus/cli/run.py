@@ -101,7 +101,7 @@ class _Guest:
         """Where its sidecar is already. Raises Refused if that is the machine's own network."""
         folders = Folders(self._state.path, self._state.runtime)
         sidecar = folders.admin_socket(f"{Role.SIDECAR.value}~{self._namespace}~{name}")
-        found = inside_of(sidecar, folders.state, folders.runtime)
+        found = inside_of(sidecar, folders.state, folders.runtime, shown=(folders.workload_socket.parent,))
         if found is None:
             raise Refused("this system allows no network of its own: `isthmus up` said why when it started")
         return found

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from isthmus.cli.bundle_endpoint import DEFAULT_HINT, Certificate, Endpoint, Hint, Key, read_bundle_endpoint
 from isthmus.cli.launch import Launch, launch
-from isthmus.cli.option import DEFAULT_STATE, Paths, State
+from isthmus.cli.option import DEFAULT_STATE, Paths, SpireSocket, State
 from isthmus.cli.publish import (
+    Ca,
     Jwks,
     JwksRefresh,
     Publish,
@@ -21,6 +23,7 @@ from isthmus.cli.publish import (
     read_svid_ttl,
 )
 from isthmus.cli.serve import Strict
+from isthmus.proxy.workload_api.socket_file import socket_path
 
 
 def up(
@@ -33,6 +36,20 @@ def up(
     ] = None,
     svid_ttl: SvidTtl = "1h",
     strict: Strict = False,
+    ca: Ca = None,
+    bundle_endpoint: Endpoint = None,
+    bundle_cert: Certificate = None,
+    bundle_key: Key = None,
+    bundle_refresh_hint: Hint = DEFAULT_HINT,
+    workload_api_socket: Annotated[
+        Path | None,
+        typer.Option(
+            "--workload-api-socket",
+            metavar="PATH",
+            help="The SPIFFE Workload API for every user of this machine, too: who asks is told by the kernel.",
+        ),
+    ] = None,
+    spire_socket: SpireSocket = None,
     state: State = DEFAULT_STATE,
 ) -> int:
     """Run a gateway and a mesh from manifests, and watch them: a change is in force at once.
@@ -57,7 +74,11 @@ def up(
                 jwks_refresh=read_jwks_refresh(jwks_refresh),
                 svid_ttl=read_svid_ttl(svid_ttl),
                 strict=strict,
+                ca=ca,
+                bundle_endpoint=read_bundle_endpoint(bundle_endpoint, bundle_cert, bundle_key, bundle_refresh_hint),
                 ready_file=ready_file,
+                workload_api=workload_api_socket,
+                spire=socket_path(spire_socket) if spire_socket is not None else None,
             ),
             announce,
         )
@@ -77,6 +98,7 @@ async def announce(ready: dict[str, Any]) -> int | None:
         ports = ", ".join(f"{number} at {address}" for number, address in workload["inbound"].items())
         name = f"{workload['namespace']}/{workload['name']}"
         typer.echo(f"workload {name} ({workload['spiffe_id']}): {ports or 'calls only'}", err=True)
+    typer.echo(f"SPIFFE Workload API: {ready['workload_api']}", err=True)
     open_ones = [one["name"] for one in ready["workloads"] if one["inbound"] and not one["isolated"]]
     if open_ones:
         names = ", ".join(open_ones)

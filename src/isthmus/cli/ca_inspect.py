@@ -1,0 +1,126 @@
+"""``isthmus ca inspect``: what a certificate says, in plain words."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from cryptography import x509
+
+from isthmus.cli.authority import now
+from isthmus.cli.exit import EXIT_USER
+from isthmus.cli.option import DEFAULT_STATE, Format, Output, State
+from isthmus.cli.report import print_json
+from isthmus.errors import EnvoyFailed, Refused
+from isthmus.identity.describe import Description, describe, validity
+from isthmus.proxy.envoy import AdminClient
+from isthmus.proxy.place import Folders
+from isthmus.state import StateDir
+
+_SECONDS = 10.0
+_ADDRESS = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:]+)\]|(?P<host>[^:/\[\]]+)):(?P<port>\d+)")
+
+
+def inspect(
+    what: Annotated[str, typer.Argument(metavar="FILE|HOST:PORT|PROXY", help="A PEM file, a server, or a proxy's id.")],
+    sni: Annotated[str | None, typer.Option("--sni", metavar="NAME", help="The server's name to ask for.")] = None,
+    state: State = DEFAULT_STATE,
+    output: Output = Format.TEXT,
+) -> int:
+    """Say who a certificate is for, by whom, for what and how long. Nothing is verified: `isthmus doctor tls` does.
+
+    Examples:
+
+        isthmus ca inspect tls.crt
+
+        isthmus ca inspect 127.0.0.1:8443 --sni shop.example.com
+
+        isthmus ca inspect gateway~shop~edge
+    """
+    if Path(what).is_file():
+        found = _of_file(Path(what))
+    elif address := _ADDRESS.fullmatch(what):
+        found = _of_server(address["six"] or address["host"], int(address["port"]), sni)
+    elif "~" in what:
+        return _show_proxy(what, state, output)
+    else:
+        raise Refused(f"{what}: no such file, no HOST:PORT and no proxy's id (isthmus proxies)")
+    described = [describe(one) for one in found]
+    if output is Format.JSON:
+        print_json([{**one.as_json(), "validity": validity(one, now())} for one in described])
+    else:
+        typer.echo("\n\n".join("\n".join(_lines(one)) for one in described))
+    ended = any(not one.not_before <= now() < one.not_after for one in described)
+    return EXIT_USER if ended else 0
+
+
+def _lines(found: Description) -> Sequence[str]:
+    kind = "an authority's" if found.authority else f"for {' and '.join(found.uses) or 'any use'}"
+    return (
+        f"subject   {found.subject or '(empty)'}",
+        f"names     {', '.join(found.names) or '(none)'}",
+        f"issuer    {found.issuer or '(empty)'}",
+        f"kind      {kind}, {found.key}",
+        f"validity  {validity(found, now())} ({found.not_before:%Y-%m-%d %H:%M}Z to {found.not_after:%Y-%m-%d %H:%M}Z)",
+        f"serial    {found.serial}",
+        f"sha256    {found.sha256}",
+    )
+
+
+def _of_file(file: Path) -> Sequence[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(file.read_bytes())
+    except OSError as failed:
+        raise Refused(f"{file}: {failed.strerror}") from failed
+    except ValueError:
+        raise Refused(f"{file}: not a certificate in PEM") from None
+
+
+def _of_server(host: str, port: int, sni: str | None) -> Sequence[x509.Certificate]:
+    """What the server shows; one that then wants a certificate of ours has shown its own already."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((host, port), _SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=sni or host) as secured,
+        ):
+            shown = secured.getpeercert(binary_form=True)
+    except OSError as failed:
+        raise Refused(f"{host}:{port}: no TLS handshake: {failed}") from failed
+    return [x509.load_der_x509_certificate(shown or b"")]
+
+
+def _show_proxy(proxy: str, state: Path, output: Format) -> int:
+    """What an Envoy of this machine holds now, as its admin interface tells: names, serials and dates, no more."""
+    kept = StateDir.at(state)
+    admin = AdminClient(Folders(kept.path, kept.runtime).admin_socket(proxy))
+    try:
+        held = asyncio.run(admin.certificates())
+    except EnvoyFailed as failed:
+        raise Refused(f"{proxy}: {failed}") from failed
+    listed: list[dict[str, Any]] = [
+        {
+            "store": store,
+            "serial": one.serial_number,
+            "names": [name.uri or name.dns or name.ip_address for name in one.subject_alt_names],
+            "not_after": one.expiration_time.ToJsonString(),
+        }
+        for certificate in held.certificates
+        for store, ones in (("certificate", certificate.cert_chain), ("roots", certificate.ca_cert))
+        for one in ones
+    ]
+    unique = [one for index, one in enumerate(listed) if one not in listed[:index]]
+    if output is Format.JSON:
+        print_json(unique)
+        return 0
+    for one in unique:
+        names = ", ".join(one["names"]) or "(no names)"
+        typer.echo(f"{one['store']:12} {names}  until {one['not_after']}  {one['serial']}")
+    return 0

@@ -1,0 +1,80 @@
+"""``isthmus drift``: whether what runs is what was declared."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from isthmus.api.client import ApiClient
+from isthmus.cli.exit import EXIT_USER
+from isthmus.cli.option import DEFAULT_STATE, Format, Output, State
+from isthmus.cli.report import print_json
+from isthmus.state import StateDir
+
+_EVERY_SECONDS = 5.0
+
+Difference = dict[str, str]
+
+
+def drift(
+    live: Annotated[
+        bool, typer.Option("--live", help="Compare every running Envoy of this machine with what it was given.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on, and say what comes and what is mended.")] = False,
+    state: State = DEFAULT_STATE,
+    output: Output = Format.TEXT,
+) -> int:
+    """Whether what runs is what was declared: listeners, clusters, routes, filters, trust stores, bootstrap, state.
+
+    The control plane compares all the time; this asks for a look of now, which takes up to ten seconds where something
+    differs. Exit code 1 if something does.
+
+    Examples:
+
+        isthmus drift --live
+
+        isthmus drift --live --watch -o json
+    """
+    if not live:
+        raise typer.BadParameter("say what to compare: --live, the running Envoys", param_hint="--live")
+    client = ApiClient(StateDir.at(state).api_socket)
+    return asyncio.run(_watch(client, output) if watch else _once(client, output))
+
+
+async def _once(client: ApiClient, output: Format) -> int:
+    found = await client.drift()
+    if output is Format.JSON:
+        print_json(found)
+    elif found:
+        _print_lines("", found)
+    else:
+        typer.echo("what runs is what was declared")
+    return EXIT_USER if found else 0
+
+
+async def _watch(client: ApiClient, output: Format) -> int:
+    """Until it is interrupted. In JSON, one object a line: ``event`` is ``found`` or ``mended``."""
+    before: list[Difference] = []
+    while True:
+        now = await client.drift()
+        for event, some in (("found", _without(now, before)), ("mended", _without(before, now))):
+            if output is Format.JSON:
+                for one in some:
+                    typer.echo(json.dumps({"event": event, **one}))
+            else:
+                _print_lines(f"{event}: ", some)
+        before = now
+        await asyncio.sleep(_EVERY_SECONDS)
+
+
+def _without(some: Sequence[Difference], others: Sequence[Difference]) -> list[Difference]:
+    return [one for one in some if one not in others]
+
+
+def _print_lines(beginning: str, found: Sequence[Difference]) -> None:
+    for one in found:
+        typer.echo(f"{beginning}{one['proxy']}: {one['kind']} {one['name']}: {one['difference']} ({one['code']})")
