@@ -179,11 +179,12 @@ def test_another_workload_reaches_neither_its_port_nor_its_proxy_nor_its_sockets
 @needs_namespaces
 def test_it_sees_no_key_and_cannot_get_out(mesh: Mesh) -> None:
     runtime, state = mesh.runtime(), mesh.up.state.resolve()
-    for folder in (runtime, state):
-        assert mesh.ask("intruder", do="list", path=folder)["result"] == []
+    # The Workload API is for every program: it asks the kernel who calls.
+    for folder, shown in ((runtime, ["workload"]), (state, [])):
+        assert mesh.ask("intruder", do="list", path=folder)["result"] == shown
         assert mesh.ask("host", do="list", path=folder)["result"] != []
         assert mesh.failed("intruder", do="uncover", path=folder) == "OSError" or os.geteuid() != 0
-        assert mesh.ask("intruder", do="list", path=folder)["result"] == []
+        assert mesh.ask("intruder", do="list", path=folder)["result"] == shown
     sidecars = [mesh.pid_of_sidecar(name) for name in ("target", "intruder")]
     for pid in (os.getpid(), mesh.up.process.pid, *sidecars):
         assert mesh.failed("intruder", do="list", path=f"/proc/{pid}/root{runtime}") == "PermissionError"
@@ -376,7 +377,7 @@ def test_run_has_a_network_of_its_own_when_asked(mesh: Mesh) -> None:
             "raise SystemExit(7)",
         )
     )
-    for network, output in (("isolated", "True\n200\n[]\n"), ("host", "False\n200\n[")):
+    for network, output in (("isolated", "True\n200\n['workload']\n"), ("host", "False\n200\n[")):
         state = ("--state", str(mesh.up.state))
         command = (*ISTHMUS, "run", *state, "-n", "shop", "--network", network, "--", "python3", "-c", script)
         ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

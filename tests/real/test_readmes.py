@@ -31,6 +31,10 @@ ANSWERS: dict[str, tuple[str, ...]] = {
         r'"dry_run_deny_policy":"ns\[store\]-policy\[read-only\]',
         r'"dry_run_deny_result":"denied"',
     ),
+    "edge-mtls": (
+        r"x-forwarded-client-cert",
+        r"elsewhere is refused\nrevoked is refused\noutsider is refused\nnobody is refused\n",
+    ),
     "external-authorization": (r"HTTP/1\.1 200", r"HTTP/1\.1 403"),
     "foreign-gateway": (r"ns/shop/sa/nginx", r"ns/shop/sa/nginx", r"RBAC: access denied"),
     "gateway-and-mesh": (r"x-forwarded-client-cert", r"RBAC: access denied", r"404"),

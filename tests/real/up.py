@@ -45,8 +45,10 @@ class Up:
         *options: str,
         env: Mapping[str, str] | None = None,
         through: tuple[str, ...] = (),
+        ready_seconds: float = _READY_SECONDS,
     ) -> None:
         """``through``: a command that runs another command, for a system that is different from this one."""
+        self._ready_seconds = ready_seconds
         self.folder = folder
         self.manifests = folder / "manifests"
         self.state = folder / "state"
@@ -89,13 +91,13 @@ class Up:
             self.process = subprocess.Popen(
                 (*argv, *self._options), stdout=log, stderr=log, cwd=self.folder, env=self._env
             )
-        deadline = time.monotonic() + _READY_SECONDS
+        deadline = time.monotonic() + self._ready_seconds
         while not self._ready_file.exists():
             if self.process.poll() is not None:
                 raise AssertionError(f"isthmus up ended with {self.process.returncode}:\n{self.output}")
             if time.monotonic() > deadline:
                 self.stop(signal.SIGKILL)
-                raise AssertionError(f"isthmus up was not ready in {_READY_SECONDS} s:\n{self.output}")
+                raise AssertionError(f"isthmus up was not ready in {self._ready_seconds} s:\n{self.output}")
             time.sleep(0.05)
         self.ready = json.loads(self._ready_file.read_text())
         return self
