@@ -14,7 +14,21 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import certificates, chains, changes, compile_mesh, edits, hops, scale, soak, spread, trees
+from bench import (
+    certificates,
+    chains,
+    changes,
+    compile_mesh,
+    edits,
+    handshakes,
+    hops,
+    rotations,
+    scale,
+    soak,
+    spread,
+    tenants,
+    trees,
+)
 from bench.plot import draw
 
 RESULTS = Path(__file__).with_name("results")
@@ -27,7 +41,10 @@ BENCHES = {
     "chains": chains,
     "trees": trees,
     "changes": changes,
+    "rotations": rotations,
     "scale": scale,
+    "tenants": tenants,
+    "handshakes": handshakes,
 }
 LONG = {"soak": soak}
 """Only by name: an hour, unless it is told otherwise."""
