@@ -197,6 +197,13 @@ def test_nobody_evicts_a_stranger(world: World) -> None:
         world.nodes.evict("x")
 
 
+def test_who_is_out_is_not_put_out_again(world: World) -> None:
+    world.nodes.admit("vm-1", ORDERS.scope)
+    world.nodes.evict("vm-1")
+    with pytest.raises(Refused, match='the node "vm-1" is out already'):
+        world.nodes.evict("vm-1")
+
+
 def test_a_scope_reads_back() -> None:
     for scope in (EDGE.scope, ORDERS.scope, SidecarOffer("a", "b", "::1", "/r", 1, group="c").scope):
         assert Scope.parse(str(scope)) == scope

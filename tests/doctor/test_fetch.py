@@ -7,6 +7,8 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,16 @@ def test_what_is_no_tls_and_what_is_nothing(tmp_path: Path) -> None:
     with serving(tmp_path, says=b"SSH-2.0-x\r\n") as port:
         assert "SSH-2.0-x" in look_at(target(port)).not_tls
     assert "refused" in look_at(target(port)).unreachable
+
+
+def test_who_never_answers_is_asked_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        seen = look_at(replace(target(listening.getsockname()[1]), patience=timedelta(seconds=0.3)))
+        assert seen.silent
+        listening.settimeout(0)
+        listening.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            listening.accept()
 
 
 def test_a_key_that_is_anothers(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def test_nothing_is_wrong() -> None:
     [
         ("connection", "refused", replace(GOOD, unreachable="127.0.0.1:443: Connection refused")),
         ("tls", "does not speak TLS", replace(GOOD, not_tls="it says 'HTTP/1.1 400'")),
+        ("tls", "then says nothing", replace(GOOD, silent=True)),
         ("version", "1.1", replace(GOOD, versions={**VERSIONS, Version.TLS1_1: Answer.SPOKEN})),
         ("version", "no version", replace(GOOD, versions=dict.fromkeys(VERSIONS, Answer.REFUSED))),
         ("cipher", "AES128-SHA", replace(GOOD, ciphers=("AES128-SHA",))),

@@ -152,7 +152,9 @@ async def test_a_redirect_may_not_leave_https(provider: Provider, fetcher: HttpF
         assert plain.asked == []
 
 
-@pytest.mark.parametrize("location", ["file:///etc/passwd", "//", "https://", "http://[", "https://a:b/", "\\\\", ""])
+@pytest.mark.parametrize(
+    "location", ["file:///etc/passwd", "//", "https://", "http://[", "https://a:b/", "https://xn--a/", "\\\\", ""]
+)
 async def test_a_redirect_to_nowhere_is_refused(provider: Provider, fetcher: HttpFetcher, location: str) -> None:
     provider.answers["/keys"] = answer(status=302, location=location)
     assert await refused(fetcher, provider)

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from isthmus.errors import BundleUnavailable
 from isthmus.identity.authority import create_root
@@ -78,6 +80,17 @@ def test_a_leaf_is_no_authority() -> None:
     leaf = base64.b64encode(EC.issue("a.example").certificate.public_bytes(Encoding.DER)).decode()
     with pytest.raises(BundleUnavailable, match="not the certificate of an authority"):
         read_spiffe_bundle(document(entry(x5c=[leaf])), TD)
+
+
+def test_an_authority_whose_key_cannot_be_published_again() -> None:
+    key = ed25519.Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "td2")])
+    now = datetime.now(UTC)
+    template = x509.CertificateBuilder(name, name, key.public_key(), 5, now, now + timedelta(days=1))
+    made = template.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(key, None)
+    written = base64.b64encode(made.public_bytes(Encoding.DER)).decode()
+    with pytest.raises(BundleUnavailable, match="another kind than EC and RSA"):
+        read_spiffe_bundle(document(entry(), {**entry(), "x5c": [written]}), TD)
 
 
 def test_an_authority_of_another_trust_domain() -> None:

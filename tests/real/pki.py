@@ -155,7 +155,8 @@ class Authority:
     ) -> Leaf:
         """A leaf of these names; ``purposes`` None: no extended key usage. ``extensions``: more, none critical.
 
-        TWO_URIS adds a second URI to the names given, COMMON_NAME_ONLY makes the first of them the CN.
+        TWO_URIS adds a second URI to the names given, COMMON_NAME_ONLY makes the first of them the CN. An empty
+        ``common_name``: none.
         """
         private = ec_key() if key is None else key
         names = [san(one) if isinstance(one, str) else one for one in sans]
@@ -163,7 +164,7 @@ class Authority:
             names.append(san("spiffe://elsewhere.example/ns/a/sa/b"))
         if flaw is Flaw.COMMON_NAME_ONLY:
             common_name, names = str(sans[0]), []
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)] if common_name else [])
         builder = _builder(subject, self.subject, private, valid or _window(flaw))
         is_ca = flaw is Flaw.CA
         builder = builder.add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)

@@ -111,6 +111,7 @@ class Group:
         for host, app, address in ((self.one, self.first, "127.0.0.21"), (self.two, self.second, "127.0.0.22")):
             wanted = "first" if host is self.one else "second"
             options = ("--workload-group", f"shop/{wanted}", "--port", f"http:8080={app.port}", "--address", address)
+            options += ("--allow-exec-probe",) if host is self.one else ()
             self._carry(host, f"workload-group:shop/{wanted}", "sidecar", *options)
         for host in (self.edge, self.one, self.two):
             host.started[-1].wait_for(host.folder / "ready.json")
@@ -272,6 +273,18 @@ def test_a_command_decides_it_too(mesh: Group) -> None:
     (mesh.one.folder / "unwell").touch()
     # The machine's own folder: asked once a second.
     assert eventually(mesh.answered)
+
+
+def test_a_machine_that_does_not_allow_it_runs_no_command_of_a_manifest(mesh: Group) -> None:
+    mesh.write("second", {**mesh.usual, "probe": {"exec": {"command": ["touch", "ran"]}, "periodSeconds": 1}})
+
+    def told() -> bool:
+        nodes = {one["name"]: one for one in asyncio.run(mesh.api.nodes())}
+        return "--allow-exec-probe" in nodes["two"]["reason"] and nodes["two"]["healthy"] is False
+
+    assert eventually(told)
+    mesh.write("second", {"template": {"ports": {"http": 8080}, "labels": {"app": "nothing"}}})
+    assert not (mesh.two.folder / "ran").exists()
 
 
 PROBE = "WorkloadGroup.spec.probe"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
+from random import Random
 
 import pytest
 from cryptography import x509
@@ -64,6 +66,18 @@ def of_a_ca_that_signs_no_lists() -> x509.Certificate:
 def test_what_is_not_believed(data: bytes, reason: str) -> None:
     with pytest.raises(RevocationUnavailable, match=reason):
         read_crl(data, [CA.certificate], NOW)
+
+
+def test_whatever_comes_in_place_of_a_list_is_refused_and_ends_nothing() -> None:
+    """A list comes over plain http: who stands in between must not end the process that reads it."""
+    der, chance = crl(CA, 7, 8, number=3, extensions=[(point(only_contains_user_certs=True), True)]), Random(7)
+    believed = 0
+    for _ in range(3000):
+        data = bytearray(der)
+        data[chance.randrange(len(data))] = chance.randrange(256)
+        with suppress(RevocationUnavailable):
+            believed += read_crl(bytes(data), [CA.certificate], NOW).der != der
+    assert believed == 0
 
 
 def test_a_ca_that_may_not_sign_lists_does_not() -> None:

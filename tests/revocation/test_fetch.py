@@ -69,6 +69,7 @@ async def test_a_question_says_what_it_is() -> None:
         (response(b"x", "200 OK", "content-encoding: gzip"), None, "packed"),
         (response(b"", "302 Found", "location: file:///etc/passwd"), None, "not an http"),
         (response(b"", "302 Found", "location: /again"), None, "redirects"),
+        (response(b"", "302 Found", "location: http://xn--a/"), None, "not allowed"),
         (b"nonsense\r\n\r\n", None, "illegal"),
     ],
 )

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
+from random import Random
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -53,6 +55,21 @@ def test_an_answer_of_whom_the_issuer_appointed() -> None:
 
 def test_an_answer_without_an_end() -> None:
     assert read_response(answer(LEAF, CA, until=None), LEAF.certificate, CA.certificate, NOW).next_update is None
+
+
+def test_an_old_answer_without_an_end_is_not_shown_for_ever() -> None:
+    with pytest.raises(RevocationUnavailable, match="is old"):
+        read_response(answer(LEAF, CA, since=NOW - 2 * HOUR, until=None), LEAF.certificate, CA.certificate, NOW)
+
+
+def test_whatever_comes_in_place_of_an_answer_is_refused_and_ends_nothing() -> None:
+    der, chance, believed = answer(LEAF, CA), Random(7), 0
+    for _ in range(3000):
+        data = bytearray(der)
+        data[chance.randrange(len(data))] = chance.randrange(256)
+        with suppress(RevocationUnavailable):
+            believed += read_response(bytes(data), LEAF.certificate, CA.certificate, NOW).der != der
+    assert believed == 0
 
 
 def delegated(**written: object) -> bytes:

@@ -139,6 +139,7 @@ class TestRevoked:
             ("spiffe://other.example/ns/a/sa/b", "not an identity of the trust domain"),
             ("spiffe://cluster.local", "not an identity of the trust domain"),
             ("spiffe://cluster.local/ns/istio-system/sa/isthmus", "the control plane's"),
+            ("spiffe://cluster.local/isthmus/node/vm-1", "`isthmus node evict vm-1` puts it out"),
         ],
     )
     def test_what_cannot_be_revoked(self, mesh: Mesh, identity: str, why: str) -> None:

@@ -5,21 +5,26 @@ Source: SPIFFE Federation, section 5. It never asks for a client's certificate; 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
 import ssl
 from collections.abc import Callable
 from contextlib import nullcontext
+from datetime import timedelta
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _MOST_REQUESTS = 100
 """At once; who comes then is told to come again."""
+_LONGEST = timedelta(seconds=10)
+"""That anybody has for a connection and its request: whoever says nothing must not hold a place for ever."""
 
 
 def build_bundle_endpoint(document: Callable[[], str]) -> Starlette:
@@ -51,10 +56,26 @@ def show(context: ssl.SSLContext, chain: bytes, key: bytes) -> None:
         context.load_cert_chain(f"/proc/self/fd/{descriptor}")
 
 
-async def run_bundle_endpoint(app: Starlette, listening: socket.socket, context: ssl.SSLContext) -> None:
-    """Serve until cancelled."""
+def _ending(longest: timedelta) -> type[asyncio.Protocol]:
+    class Ending(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._ended = asyncio.get_running_loop().call_later(longest.total_seconds(), transport.abort)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._ended.cancel()
+            super().connection_lost(exc)
+
+    return Ending
+
+
+async def run_bundle_endpoint(
+    app: Starlette, listening: socket.socket, context: ssl.SSLContext, longest: timedelta = _LONGEST
+) -> None:
+    """Serve until cancelled; no connection for more than ``longest``."""
     config = uvicorn.Config(
         app,
+        http=_ending(longest),
         log_level="warning",
         access_log=False,
         lifespan="off",

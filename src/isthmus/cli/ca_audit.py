@@ -40,7 +40,7 @@ def audit(
         for row in rows:
             typer.echo(_line(row))
         for one in shown["revoked"]:
-            typer.echo(f"revoked: {one['spiffe_id']} since {one['at']}")
+            typer.echo(f"revoked: {one['spiffe_id']} since {datetime.fromisoformat(one['at']):%Y-%m-%d %H:%M}Z")
         for node in shown["behind"]:
             typer.echo(f"not every root is trusted yet by: {node}")
     return EXIT_USER if any(row["state"] == "ended" for row in rows) else 0
@@ -91,4 +91,6 @@ def _line(row: dict[str, Any]) -> str:
     when = f"ended {words(-left)} ago" if row["state"] == "ended" else f"ends in {words(left)}"
     used = "" if row["used_by"] else "; nothing uses it"
     loud = {"ended": "ENDED  ", "ends soon": "SOON   "}.get(row["state"], "       ")
-    return f"{loud}{row['store']}: {', '.join(row['names']) or row['subject']}: {when}{used}"
+    # Roots of one mesh have one name: the serial number tells them apart.
+    who = f"{', '.join(row['names']) or row['subject']} ({row['serial'][:8]})"
+    return f"{loud}{row['store']}: {who}: {when}{used}"

@@ -17,7 +17,7 @@ from isthmus.cli.authority import now
 from isthmus.cli.exit import EXIT_USER
 from isthmus.cli.option import DEFAULT_STATE, Format, Output, State
 from isthmus.cli.report import print_json
-from isthmus.errors import EnvoyFailed, Refused
+from isthmus.errors import EnvoyFailed, Refused, StateUnusable
 from isthmus.identity.describe import Description, describe, validity
 from isthmus.proxy.envoy import AdminClient
 from isthmus.proxy.place import Folders
@@ -43,6 +43,8 @@ def inspect(
 
         isthmus ca inspect gateway~shop~edge
     """
+    if Path(what).is_dir():
+        raise Refused(f"{what}: a folder; name a file of it")
     if Path(what).is_file():
         found = _of_file(Path(what))
     elif address := _ADDRESS.fullmatch(what):
@@ -93,14 +95,23 @@ def _of_server(host: str, port: int, sni: str | None) -> Sequence[x509.Certifica
         ):
             shown = secured.getpeercert(binary_form=True)
     except OSError as failed:
-        raise Refused(f"{host}:{port}: no TLS handshake: {failed}") from failed
+        why = getattr(failed, "reason", None) or failed.strerror or str(failed)
+        unnamed = "" if sni else "; with --sni NAME, if it goes by the name that is asked for"
+        more = f"isthmus doctor tls {host}:{port} says more{unnamed}"
+        raise Refused(f"{host}:{port}: no TLS handshake: {why} ({more})") from failed
     return [x509.load_der_x509_certificate(shown or b"")]
 
 
 def _show_proxy(proxy: str, state: Path, output: Format) -> int:
     """What an Envoy of this machine holds now, as its admin interface tells: names, serials and dates, no more."""
     kept = StateDir.at(state)
-    admin = AdminClient(Folders(kept.path, kept.runtime).admin_socket(proxy))
+    try:
+        socket_file = Folders(kept.path, kept.runtime).admin_socket(proxy)
+    except StateUnusable:
+        socket_file = None
+    if socket_file is None or not socket_file.exists():
+        raise Refused(f"{proxy}: no Envoy of that id runs on this machine with the state {state} (isthmus proxies)")
+    admin = AdminClient(socket_file)
     try:
         held = asyncio.run(admin.certificates())
     except EnvoyFailed as failed:

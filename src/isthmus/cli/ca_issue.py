@@ -12,7 +12,7 @@ from isthmus.cli.authority import authority_of
 from isthmus.cli.option import DEFAULT_STATE, State
 from isthmus.config.decode import parse_duration
 from isthmus.errors import Refused
-from isthmus.identity.authority import MIN_TTL
+from isthmus.identity.authority import MAX_TTL, MIN_TTL
 from isthmus.proxy.credential import request_for_hosts, request_for_identity
 
 
@@ -44,8 +44,8 @@ def issue(
     if (spiffe_id is None) == (not names):
         raise typer.BadParameter("--spiffe-id ID, or --dns NAME")
     life = parse_duration(ttl)
-    if life is None or life < MIN_TTL:
-        raise typer.BadParameter(f'"{ttl}" is not a duration of at least 10s', param_hint="--ttl")
+    if life is None or not MIN_TTL <= life <= MAX_TTL:
+        raise typer.BadParameter(f'"{ttl}" is not a duration of 10s to 2160h', param_hint="--ttl")
     seconds = int(life.total_seconds())
     key: bytes | None = None
     if csr is None:
@@ -63,6 +63,8 @@ def issue(
         (out / "ca.crt").write_text(roots)
     except OSError as failed:
         raise Refused(f"{failed.filename}: {failed.strerror}") from failed
+    written = ("tls.crt", *(("tls.key",) if key is not None else ()), "ca.crt")
+    typer.echo(f"written: {', '.join(str(out / name) for name in written)}", err=True)
     return 0
 
 

@@ -9,7 +9,7 @@ import typer
 
 from isthmus.cli.authority import authority_of
 from isthmus.cli.option import DEFAULT_STATE, State
-from isthmus.errors import Refused
+from isthmus.errors import Refused, SvidInvalid
 from isthmus.identity.validate import peer_identity
 
 
@@ -29,14 +29,18 @@ def revoke(
         isthmus ca revoke stolen.pem
     """
     with authority_of(state) as authority:
-        identity = which if which.startswith("spiffe://") else peer_identity(_read(Path(which))).uri
+        identity = which if which.startswith("spiffe://") else _identity_in(Path(which))
         authority.revoke(identity, take_back=take_back)
     typer.echo(f"{identity} is {'good again' if take_back else 'revoked'}", err=True)
     return 0
 
 
-def _read(file: Path) -> bytes:
+def _identity_in(file: Path) -> str:
     try:
-        return file.read_bytes()
+        return peer_identity(file.read_bytes()).uri
+    except FileNotFoundError as failed:
+        raise Refused(f"{file}: neither a SPIFFE ID nor a file; serial numbers cannot be revoked") from failed
     except OSError as failed:
         raise Refused(f"{file}: {failed.strerror}") from failed
+    except SvidInvalid as failed:
+        raise Refused(f"{file}: {failed}") from failed

@@ -46,6 +46,7 @@ class Carry:
     command: tuple[str, ...]
     ready_file: Path | None = None
     env_file: Path | None = None
+    exec_probe: bool = False
 
 
 async def carry(wanted: Carry) -> int:
@@ -67,7 +68,7 @@ async def carry(wanted: Carry) -> int:
 async def _run(wanted: Carry, held: Held, membership: Membership) -> int:
     folders = Folders(held.state.path, held.runtime)
     ports = PortBook(Keeping(held.state, partial(_say, "state")), check=True)
-    carried = Carried(wanted.offer(held.runtime, ports), wanted.command)
+    carried = Carried(wanted.offer(held.runtime, ports), wanted.command, wanted.exec_probe)
     remote = RemoteControlPlane(folders, membership, wanted.control_plane, carried, _say)
     settings = SupervisorSettings(
         crew=CrewSettings(folders, output=_print_line),

@@ -18,7 +18,7 @@ from isthmus.cli.report import print_json
 from isthmus.doctor.fetch import Target, look_at, versions_of
 from isthmus.doctor.observed import Observed
 from isthmus.doctor.report import Finding, Level, judge, wrong
-from isthmus.errors import EnvoyFailed
+from isthmus.errors import EnvoyFailed, Refused, StateUnusable
 from isthmus.proxy.envoy import AdminClient
 from isthmus.proxy.place import Folders
 from isthmus.state import StateDir
@@ -107,16 +107,25 @@ def _roots(ca: Path | None, state: Path | None) -> tuple[str, str]:
     """PEM, and whose they are."""
     if ca is not None:
         return ca.read_text(), str(ca)
-    found = StateDir.at(state).read("ca/root.pem") if state is not None else None
-    return ("", "the system's roots") if found is None else (found.decode(), f"the root of {state}")
+    if state is None:
+        return "", "the system's roots"
+    found = StateDir.at(state).read("ca/bundle.pem") or StateDir.at(state).read("ca/root.pem")
+    if found is None:
+        raise Refused(f"no certificate authority in {state} yet (isthmus up makes one)")
+    return found.decode(), f"the mesh of {state}"
 
 
 async def _serials(state: Path) -> frozenset[int] | None:
     """Of every certificate that an Envoy of this state shows; None: none of them could be asked."""
     directory = StateDir.at(state)
+    try:
+        sockets = sorted(Folders(directory.path, directory.runtime).admin_sockets())
+    except StateUnusable:
+        # Nothing runs with it here: its roots are known all the same.
+        return None
     found: set[int] = set()
     asked = False
-    for socket in sorted(Folders(directory.path, directory.runtime).admin_sockets()):
+    for socket in sockets:
         try:
             certificates = (await AdminClient(socket).certificates()).certificates
         except EnvoyFailed:

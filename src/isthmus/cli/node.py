@@ -130,13 +130,13 @@ def list_(state: State = DEFAULT_STATE, output: Output = Format.TEXT) -> int:
 
 
 def _print(found: list[dict[str, Any]]) -> None:
-    table = Table(box=None, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("NODE", "STATE", "FOR", "ADDRESS", "HEALTH", "PROXIES"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=True, overflow="fold")
     for node in sorted(found, key=lambda one: str(one["name"])):
         health = {None: "", True: "well", False: f"not well: {node['reason']}"}[node["healthy"]]
         table.add_row(node["name"], node["state"], node["scope"], node["address"], health, "\n".join(node["proxies"]))
-    Console().print(table)
+    Console(soft_wrap=True, width=None if Console().is_terminal else 250).print(table)
 
 
 @app.command()

@@ -17,7 +17,12 @@ Paths = Annotated[
 State = Annotated[
     Path,
     typer.Option(
-        "--state", metavar="DIR", help="Where CA, last good manifests and sockets are kept.", envvar="ISTHMUS_STATE"
+        "--state",
+        metavar="DIR",
+        help="Where CA, last good manifests and sockets are kept.",
+        envvar="ISTHMUS_STATE",
+        # Not every command needs it: `isthmus svid --socket` is for other users, too. Who needs it says what it lacks.
+        readable=False,
     ),
 ]
 

@@ -15,7 +15,7 @@ import typer
 
 from isthmus.cli.carry import Carry, carry
 from isthmus.cli.option import DEFAULT_STATE, State
-from isthmus.cli.publish import Publish, read_published
+from isthmus.cli.publish import PublishHere, read_published
 from isthmus.errors import Refused
 from isthmus.kinds.shape.service_account import service_account_problem
 from isthmus.model.offer import GatewayOffer, Offer, OfferedPort, SidecarOffer
@@ -76,7 +76,7 @@ def gateway(
     join: Join = None,
     join_file: JoinFile = None,
     address: OwnAddress = None,
-    publish: Publish = None,
+    publish: PublishHere = None,
     ready_file: ReadyFile = None,
     state: State = DEFAULT_STATE,
 ) -> int:
@@ -121,6 +121,9 @@ def sidecar(
     workload_group: Annotated[
         str | None, typer.Option("--workload-group", metavar="NS/NAME", help="Labels, account and ports are its own.")
     ] = None,
+    exec_probe: Annotated[
+        bool, typer.Option("--allow-exec-probe", help="The group's probe may run commands here, as this user.")
+    ] = False,
     env_file: Annotated[
         Path | None,
         typer.Option("--env-file", metavar="F", help="The program's environment, for one started by others (0600)."),
@@ -155,7 +158,7 @@ def sidecar(
     def offer(runtime: Path, ports: PortBook) -> Offer:
         return workload.offer(own, str(runtime), ports.kept("sidecar", "outbound", LOOPBACK).port)
 
-    wanted = Carry(at, _token(join, join_file), state, offer, tuple(command or ()), ready_file, env_file)
+    wanted = Carry(at, _token(join, join_file), state, offer, tuple(command or ()), ready_file, env_file, exec_probe)
     return asyncio.run(carry(wanted))
 
 

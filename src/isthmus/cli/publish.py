@@ -32,6 +32,17 @@ Publish = Annotated[
         "NS/GATEWAY:HOST:DECLARED names the gateway. Without it: a free port, printed. Repeatable.",
     ),
 ]
+PublishHere = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-p",
+        "--publish",
+        metavar="[ADDR:]HOST:DECLARED",
+        help="Open a declared port at this port of the machine (127.0.0.1 unless ADDR says otherwise). Without it: the "
+        "declared port, on --address. Repeatable.",
+    ),
+]
+"""Of ``isthmus proxy gateway``."""
 Jwks = Annotated[
     list[str] | None,
     typer.Option("--jwks", metavar="ISSUER=FILE", help="An issuer's keys from a file, not fetched. Repeatable."),

@@ -24,6 +24,7 @@ app = typer.Typer(
     name="svid",
     help="What the SPIFFE Workload API gives to who asks: your shell's identity, if a registration describes it.",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode="markdown",
 )
 T = TypeVar("T")

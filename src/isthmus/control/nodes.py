@@ -143,7 +143,8 @@ class Nodes:
         Raises Refused: there is no such node.
         """
         if name not in self._members:
-            raise Refused(f'there is no node "{name}"')
+            out = name in self._evicted
+            raise Refused(f'the node "{name}" is out already' if out else f'there is no node "{name}"')
         now = self._clock()
         del self._members[name]
         self._evicted[name] = now

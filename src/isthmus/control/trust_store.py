@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from isthmus.control.control_plane import ControlPlane
 from isthmus.control.desired import credentials
@@ -63,12 +64,12 @@ def _files(used: dict[str, list[str]]) -> Iterator[dict[str, Any]]:
 
 def _store(name: str, kind: str, used_by: list[str], data: bytes) -> dict[str, Any]:
     try:
-        found = x509.load_pem_x509_certificates(data) if data else []
-    except ValueError:
+        found = [describe(one).as_json() for one in x509.load_pem_x509_certificates(data)] if data else []
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
         found = []
     return {
         "name": name,
         "kind": kind,
         "used_by": used_by,
-        "certificates": [describe(one).as_json() for one in found],
+        "certificates": found,
     }

@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from isthmus.doctor.hello import CIPHERS, Flight, Version, client_hello, is_over, read_flight
 from isthmus.doctor.observed import Answer, Attempt, Observed, Own
 
-_SECONDS = 5.0
 _MOST_CIPHERS = 20
 _SILENCE = "closed without a word"
 _KNOWN = {version: getattr(ssl.TLSVersion, f"TLSv1_{version - Version.TLS1_0}", None) for version in Version}
@@ -41,6 +40,8 @@ class Target:
     own: tuple[Path, Path] | None = None
     serials: frozenset[int] | None = None
     """Of all certificates that the gateways of a state show; None: no state was named."""
+    patience: timedelta = timedelta(seconds=5)
+    """For each step of each of the connections."""
 
 
 def look_at(target: Target) -> Observed:
@@ -50,6 +51,8 @@ def look_at(target: Target) -> Observed:
     except OSError as failed:
         reason = f"{target.host}:{target.port}: {failed.strerror or failed}"
         return Observed(target.host, target.port, target.name, unreachable=reason)
+    if flight.silent:
+        return Observed(target.host, target.port, target.name, silent=True)
     if flight.not_tls:
         said = flight.not_tls.split(b"\r\n")[0].decode("ascii", "replace")
         return Observed(target.host, target.port, target.name, not_tls=f"it says {said!r}")
@@ -75,7 +78,7 @@ def look_at(target: Target) -> Observed:
 
 
 def _connect(target: Target) -> socket.socket:
-    return socket.create_connection((target.host, target.port), _SECONDS)
+    return socket.create_connection((target.host, target.port), target.patience.total_seconds())
 
 
 def _server_name(target: Target) -> str | None:
@@ -97,6 +100,8 @@ def _flight(target: Target, version: Version, ciphers: Sequence[int] = tuple(CIP
                 if not more:
                     break
                 data += more
+        except TimeoutError:
+            return read_flight(data) if data else Flight(silent=True)
         except OSError:
             pass
         return read_flight(data)

@@ -107,6 +107,8 @@ class Flight:
     """The server said that it is done."""
     not_tls: bytes = b""
     """What it said instead of TLS."""
+    silent: bool = False
+    """It said nothing, and did not close either."""
 
 
 def client_hello(version: Version, name: str | None, random: bytes, ciphers: Sequence[int] = tuple(CIPHERS)) -> bytes:

@@ -56,6 +56,8 @@ class Observed:
     port: int
     name: str
     unreachable: str = ""
+    silent: bool = False
+    """It took the connection, and within some seconds neither answered nor closed; nothing else is known then."""
     not_tls: str = ""
     versions: Mapping[Version, Answer] | None = None
     ciphers: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from enum import Enum
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from isthmus.doctor.hello import Version, is_weak
 from isthmus.doctor.observed import Answer, Observed, Own
@@ -38,6 +38,9 @@ def judge(seen: Observed, now: datetime) -> tuple[Finding, ...]:
     if seen.unreachable:
         mend = "see that the address and the port are right, that something listens there, and no firewall is between"
         return (Finding(Level.WRONG, "connection", seen.unreachable, mend),)
+    if seen.silent:
+        mend = "ask for the port with TLS; a server of another protocol, or one that hangs, waits for more"
+        return (Finding(Level.WRONG, "tls", f"{seen.host}:{seen.port} takes connections, and then says nothing", mend),)
     if seen.not_tls:
         mend = "ask for the port with TLS; or something in between ends TLS and speaks plaintext from there on"
         return (Finding(Level.WRONG, "tls", f"the server does not speak TLS: {seen.not_tls}", mend),)
@@ -63,6 +66,8 @@ def _versions(seen: Observed, _: datetime) -> Iterator[Finding]:
         yield Finding(Level.GOOD, "version", f"it speaks {names}, and nothing older")
     else:
         mend = "compare versions and ciphers of both sides; a server without a certificate refuses all of them, too"
+        if seen.name == seen.host:
+            mend += "; if it goes by server names, ask for one that it has (--sni)"
         yield Finding(Level.WRONG, "version", f"no version of TLS came about ({seen.bare.error or 'closed'})", mend)
 
 
@@ -148,7 +153,7 @@ def _trust(seen: Observed, _: datetime) -> Iterator[Finding]:
         mend = "give clients this root (--ca FILE here; `isthmus ca root` prints the mesh's)"
     else:
         mend = f"give clients the root above {_subject(last)}, or have the server send what is missing before it"
-    missing = f"signed by {last.issuer.rfc4514_string()}"
+    missing = f"signed by {_written(last.issuer)}"
     text = f"the chain is not believed by {seen.trusted_by}: {seen.trust} (its last is {missing})"
     yield Finding(Level.WRONG, "trust", text, mend)
 
@@ -270,7 +275,12 @@ def _is_ca(one: x509.Certificate) -> bool:
 
 
 def _subject(one: x509.Certificate) -> str:
-    return one.subject.rfc4514_string() or ", ".join(_names(one)) or "(no name)"
+    return _written(one.subject) or ", ".join(_names(one)) or "(no name)"
+
+
+def _written(name: x509.Name) -> str:
+    """RFC 4514, with a word for what our own authorities have in their names."""
+    return name.rfc4514_string({NameOID.SERIAL_NUMBER: "serialNumber"})
 
 
 def _names(one: x509.Certificate) -> tuple[str, ...]:

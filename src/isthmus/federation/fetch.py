@@ -43,7 +43,7 @@ class HttpsBundleFetcher:
             raise BundleUnavailable(f"no whole answer in {_TOTAL.total_seconds():g} s") from None
         except httpx.TimeoutException:
             raise BundleUnavailable("no answer in time") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as fault:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as fault:
             raise BundleUnavailable(str(fault) or type(fault).__name__) from None
 
     def _client(self, source: BundleSource, endpoint_roots: tuple[str, ...]) -> httpx.AsyncClient:
@@ -98,7 +98,7 @@ def _require_identity(response: httpx.Response, expected: str) -> None:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.InvalidVersion):
         raise BundleUnavailable("the endpoint's certificate is not an X.509-SVID") from None
     if uris != [expected] or constraints.ca:
         raise BundleUnavailable(f"the endpoint is {', '.join(uris)[:300] or 'nobody'}, not {expected}")

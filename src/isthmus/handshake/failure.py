@@ -61,7 +61,7 @@ class Failure:
             "peer_issuer": self.issuer or None,
             "peer_serial": self.serial or None,
             "peer_fingerprint": self.fingerprint or None,
-            "duration_ms": self.duration_ms,
+            "duration_ms": round(self.duration_ms, 3),
             "text": self.text or None,
         }
         if suppressed:
@@ -80,7 +80,12 @@ def failure_of(entry: Any, proxy: str, listener: str) -> Failure:
     tags = about.custom_tags
     text = " ".join(
         filter(
-            None, (about.downstream_transport_failure_reason, about.connection_termination_details, _tag(tags, DETAILS))
+            None,
+            (
+                about.downstream_transport_failure_reason.strip(),
+                about.connection_termination_details.strip(),
+                _tag(tags, DETAILS).strip(),
+            ),
         )
     )
     return Failure(

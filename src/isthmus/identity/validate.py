@@ -75,7 +75,7 @@ def peer_identity(certificate: x509.Certificate | bytes, now: datetime | None = 
         uris = _uri_names(certificate.extensions)
         constraints = find_extension(certificate, x509.BasicConstraints)
         usage = find_extension(certificate, x509.KeyUsage)
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion) as error:
         raise SvidInvalid(f"not a readable certificate: {error}") from error
     if len(uris) != 1:
         raise SvidInvalid(f"an X.509-SVID has exactly one URI name, this has {len(uris)}")

@@ -100,7 +100,8 @@ class HttpFetcher:
                     target = _parse(response.headers.get("location", ""), url)
             except httpx.TimeoutException:
                 raise JwksUnavailable(f"{_shown(url)}: no answer in time") from None
-            except httpx.HTTPError as fault:
+            # Where a redirect leads is looked at before we are asked.
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as fault:
                 raise JwksUnavailable(f"{_shown(url)}: {str(fault) or type(fault).__name__}") from None
             _stay_on_scheme(url, target)
             url = target
@@ -150,9 +151,12 @@ def _stay_on_scheme(url: httpx.URL, target: httpx.URL) -> None:
 
 def _parse(text: str, base: httpx.URL | None = None) -> httpx.URL:
     try:
-        return httpx.URL(text) if base is None else base.join(text)
-    except httpx.InvalidURL:
+        found = httpx.URL(text) if base is None else base.join(text)
+        # Punycode is decoded when the host is asked for.
+        _ = found.host
+    except (httpx.InvalidURL, ValueError):
         raise JwksUnavailable(f"{text[:200]!a}: not a URL") from None
+    return found
 
 
 def _shown(url: httpx.URL) -> str:

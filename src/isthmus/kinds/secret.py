@@ -18,6 +18,7 @@ from isthmus.kinds.shape.certificate import (
     authority_oddities,
     chain_oddities,
     common_name,
+    is_nameless,
     list_oddity,
     must_staple,
     name_of,
@@ -166,6 +167,7 @@ def _secret(resource: Resource[SecretSpec], report: Report) -> SecretRef:
         origin=resource.origin,
         lifetimes=tuple(_lifetimes(resource, values)),
         must_staple=any(must_staple(_read(values, name)[:1]) for name, _ in CERTIFICATE_KEYS),
+        nameless=any(is_nameless(leaf) for name, _ in CERTIFICATE_KEYS for leaf in _read(values, name)[:1]),
     )
 
 

@@ -132,7 +132,14 @@ _HTTP_GET = record(
     ),
 )
 _TCP_SOCKET = record(TcpSocketSpec, optional("host", text, _LOOPBACK), required("port", port))
-_EXEC = record(ExecSpec, required("command", list_of(text, least=1), note="run by the node, as its own user"))
+_EXEC = record(
+    ExecSpec,
+    required(
+        "command",
+        list_of(text, least=1),
+        note="run by the node, as its own user, if it was started with --allow-exec-probe",
+    ),
+)
 
 
 def _probe(spec: ProbeSpec, node: Node, report: Report) -> Probe | None:

@@ -55,6 +55,8 @@ class SecretRef:
     """Of the certificates and lists in it."""
     must_staple: bool = False
     """Whether its certificate says that it is worth nothing without an OCSP answer beside it."""
+    nameless: bool = False
+    """Whether its certificate says of nobody that it is theirs."""
 
     @property
     def key(self) -> str:

@@ -26,6 +26,7 @@ MAX_BYTES: Final = 1024 * 1024
 _MAX_KEYS: Final = 100
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _SCHEME: Final = "spiffe://"
+_UNREADABLE: Final = (x509.ExtensionNotFound, x509.DuplicateExtension, x509.InvalidVersion, UnsupportedAlgorithm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +109,14 @@ def _read_root(entry: dict[str, Any], index: int, trust_domain: str) -> str:
     try:
         certificate = x509.load_der_x509_certificate(base64.b64decode(chain[0], validate=True))
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-        certificate.public_key()
+        key = certificate.public_key()
         uris = _uris(certificate)
-    except (binascii.Error, ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, UnsupportedAlgorithm):
+    except (binascii.Error, ValueError, *_UNREADABLE):
         raise BundleUnavailable(f"key {index}: not the certificate of an authority") from None
     if not constraints.ca:
         raise BundleUnavailable(f"key {index}: not the certificate of an authority")
+    # What could not be written again could not be kept either.
+    _jwk(key)
     for uri in uris:
         if uri.startswith(_SCHEME) and uri.removeprefix(_SCHEME).partition("/")[0] != trust_domain:
             raise BundleUnavailable(f"key {index} is an authority of {uri[:300]}, not of {trust_domain}")

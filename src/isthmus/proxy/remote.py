@@ -22,7 +22,7 @@ from isthmus.identity.authority import control_plane_dns_name
 from isthmus.identity.wire import FOLLOW_PATH
 from isthmus.latest import Latest
 from isthmus.model.offer import Offer, SidecarOffer, offer_to_json
-from isthmus.model.probe import Probe
+from isthmus.model.probe import Exec, Probe
 from isthmus.model.world import Address
 from isthmus.proxy.envoy import AdminClient
 from isthmus.proxy.issuer import OPTIONS
@@ -46,6 +46,8 @@ class Carried:
 
     offer: Offer
     command: tuple[str, ...] = ()
+    exec_probe: bool = False
+    """Whether a probe of the manifests may run commands here."""
 
 
 class RemoteControlPlane:
@@ -204,6 +206,10 @@ class RemoteControlPlane:
                 watching.cancel()
 
     async def _watch(self, probe: Probe) -> None:
+        if isinstance(probe.action, Exec) and not self._carried.exec_probe:
+            # Who writes manifests is not who administers this machine.
+            self._heard(False, "its probe is a command, and this machine runs none (--allow-exec-probe)")
+            return
         known = self._health.value
         await watch(probe, self._heard, well=known is not None and known[0])
 

@@ -27,6 +27,16 @@ def read_crl(data: bytes, authorities: Sequence[x509.Certificate], now: datetime
     (a delta, an indirect list, one of some reasons only): Envoy would take what it does not name for good.
     """
     try:
+        return _read(data, authorities, now)
+    except RevocationUnavailable:
+        raise
+    except Exception as fault:
+        # A stranger wrote it, and its parts are parsed as they are looked at: by parsers that raise what they like.
+        raise RevocationUnavailable(f"the CRL cannot be read: {type(fault).__name__}") from fault
+
+
+def _read(data: bytes, authorities: Sequence[x509.Certificate], now: datetime) -> Held:
+    try:
         crl = x509.load_pem_x509_crl(data) if _PEM in data[:64] else x509.load_der_x509_crl(data)
         extensions = crl.extensions
     except ValueError:
@@ -109,7 +119,7 @@ def distribution_points(certificate: x509.Certificate) -> tuple[str, ...]:
     """The http(s) URLs at which a certificate says that its issuer publishes who is revoked."""
     try:
         points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         return ()
     names = (name for point in points for name in point.full_name or ())
     urls = (name.value for name in names if isinstance(name, x509.UniformResourceIdentifier))

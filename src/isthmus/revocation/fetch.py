@@ -80,7 +80,8 @@ class HttpFetcher:
                     target = _parse(response.headers.get("location", ""), url)
             except httpx.TimeoutException:
                 raise RevocationUnavailable("no answer in time") from None
-            except httpx.HTTPError as fault:
+            # Where a redirect leads is looked at before we are asked.
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as fault:
                 raise RevocationUnavailable(str(fault) or type(fault).__name__) from None
             url = target
         raise RevocationUnavailable(f"more than {self._limits.max_redirects} redirects")
@@ -108,6 +109,9 @@ def _permitted(url: httpx.URL) -> None:
 
 def _parse(text: str, base: httpx.URL | None = None) -> httpx.URL:
     try:
-        return httpx.URL(text) if base is None else base.join(text)
-    except httpx.InvalidURL:
+        found = httpx.URL(text) if base is None else base.join(text)
+        # Punycode is decoded when the host is asked for.
+        _ = found.host
+    except (httpx.InvalidURL, ValueError):
         raise RevocationUnavailable(f"{text[:200]!a}: not a URL") from None
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
 from cryptography import x509
@@ -17,6 +17,8 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 from isthmus.errors import RevocationUnavailable
 from isthmus.revocation.held import CLOCK_SKEW
 
+_AT_ANY_TIME = timedelta(hours=1)
+"""How old an answer may be whose responder may know better at any time (RFC 6960, section 4.2.2.1)."""
 _WEAK = (hashes.MD5, hashes.SHA1)
 
 
@@ -57,6 +59,16 @@ def read_response(der: bytes, certificate: x509.Certificate, issuer: x509.Certif
     one that is not of this time, or one that neither ``issuer`` signed nor a responder that it certified to.
     """
     try:
+        return _read(der, certificate, issuer, now)
+    except RevocationUnavailable:
+        raise
+    except Exception as fault:
+        # A stranger wrote it, and its parts are parsed as they are looked at: by parsers that raise what they like.
+        raise RevocationUnavailable(f"the answer cannot be read: {type(fault).__name__}") from fault
+
+
+def _read(der: bytes, certificate: x509.Certificate, issuer: x509.Certificate, now: datetime) -> OcspAnswer:
+    try:
         response = ocsp.load_der_ocsp_response(der)
         if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
             raise RevocationUnavailable(f"the responder answered {response.response_status.name}")
@@ -74,6 +86,9 @@ def read_response(der: bytes, certificate: x509.Certificate, issuer: x509.Certif
         raise RevocationUnavailable("the answer is of the future: look at the clocks")
     if answer.next_update_utc is not None and answer.next_update_utc <= now:
         raise RevocationUnavailable(f"the answer has ended ({answer.next_update_utc.isoformat()})")
+    if answer.next_update_utc is None and answer.this_update_utc < now - _AT_ANY_TIME:
+        # Without a nonce, whoever stands in between could show an old one for ever.
+        raise RevocationUnavailable(f"the answer is old ({answer.this_update_utc.isoformat()}) and says no end")
     return OcspAnswer(
         CertificateStatus[answer.certificate_status.name], answer.this_update_utc, answer.next_update_utc, der
     )
@@ -141,7 +156,7 @@ def responder(certificate: x509.Certificate) -> str | None:
     """The http(s) URL at which a certificate says that its issuer answers (RFC 5280, section 4.2.2.1)."""
     try:
         access = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         return None
     for one in access:
         place = one.access_location

@@ -101,6 +101,9 @@ class AuthorityRequests:
             raise Refused(f"{identity} is not an identity of the trust domain {authority.trust_domain}")
         if identity == authority.control_plane_id:
             raise Refused(f"{identity} is the control plane's: rotate the root instead, and revoke the old one")
+        if identity.node_name is not None and not take_back:
+            # No proxy has it, so that no policy would meet it; what a node is told and given goes by its membership.
+            raise Refused(f"{identity} is a machine's: `isthmus node evict {identity.node_name}` puts it out")
         try:
             found = restore(self._state, identity) if take_back else revoke(self._state, identity, self._clock())
         except StateUnusable as failed:

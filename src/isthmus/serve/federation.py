@@ -95,22 +95,30 @@ async def serve_bundle(wanted: BundleEndpoint, own: OwnBundle, tls: Callable[[],
             show(context, chain, key)
             shown = chain
 
+    told = _try(renew, "no certificate, and so no connection, yet", "")
+
     async def keep_showing() -> None:
+        nonlocal told
         while True:
             await asyncio.sleep(_LOOK.total_seconds())
-            try:
-                renew()
-            except (OSError, ssl.SSLError) as fault:
-                logger.error("bundle endpoint: the certificate stays as it was: %s", fault)
+            told = _try(renew, "the certificate stays as it was" if shown else "no certificate yet", told)
 
-    try:
-        renew()
-    except (OSError, ssl.SSLError) as fault:
-        # What others fetch is no reason to start nothing.
-        logger.error("bundle endpoint: no certificate, and so no connection, yet: %s", fault)
     listening = await patiently(f"https://{wanted.at}", lambda: tcp_socket(wanted.at.host, wanted.at.port))
     app = build_bundle_endpoint(lambda: own.bundle.to_json())
     await asyncio.gather(run_bundle_endpoint(app, listening, context), keep_showing())
+
+
+def _try(renew: Callable[[], None], otherwise: str, told: str) -> str:
+    """What is wrong, which is logged once: what others fetch is no reason to start nothing. ``told``: the last time."""
+    try:
+        renew()
+    except (OSError, ssl.SSLError) as fault:
+        mismatch = isinstance(fault, ssl.SSLError) and fault.reason == "KEY_VALUES_MISMATCH"
+        why = "the key is not that of the certificate" if mismatch else str(fault)
+        if why != told:
+            logger.error("bundle endpoint: %s: %s", otherwise, why)
+        return why
+    return ""
 
 
 def _certificate(wanted: BundleEndpoint, tls: Callable[[], TlsMaterial]) -> tuple[bytes, bytes]:

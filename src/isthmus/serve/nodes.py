@@ -77,4 +77,6 @@ async def serve_enrolment(admission: Admission, reach: Reach | None, tls: Callab
 
     renew()
     listening = await patiently(f"https://{at}", lambda: tcp_socket(at.host, at.port))
+    # Of the level that is shown: whoever started us by hand waits for it.
+    logger.warning("other machines join at %s, their tokens are taken at %s", reach.control_plane, at)
     await asyncio.gather(run_bundle_endpoint(build_enrolment(admission), listening, context), keep_showing())

@@ -23,7 +23,7 @@ from isthmus.xds.listener import Chain, build_listener, build_tcp_proxy, peer_fi
 from isthmus.xds.metadata import service_metadata
 from isthmus.xds.name import inbound_cluster, inbound_listener
 from isthmus.xds.observe import observe_http, observe_tcp
-from isthmus.xds.policy import HttpPolicy, http_policy, output_headers, tcp_filters
+from isthmus.xds.policy import HttpPolicy, certificate_headers, http_policy, output_headers, tcp_filters
 from isthmus.xds.route import pass_to
 from isthmus.xds.snapshot import Built, build
 
@@ -41,7 +41,7 @@ def build_workload(context: Context, workload: Workload) -> Iterator[Built]:
         protocol = _protocol(context, workload, port)
         mode, decided = context.mesh.peer_mode(workload, port.number)
         at = Listening(port.number, workload.address, callers=workload.address if address.is_unix else None)
-        chains = _chains(context, at, protocol, mode, _filters(context, at, protocol))
+        chains = _chains(context, at, protocol, mode)
         origins: tuple[Origin, ...] = (workload.origin, *((decided,) if decided else ()))
         listener = build_listener(inbound_listener(port.number), address, chains, inbound=True)
         yield build(inbound_listener(port.number), listener, origins)
@@ -105,13 +105,14 @@ def _service(context: Context, workload: Workload, port: WorkloadPort) -> tuple[
     return None
 
 
-def _chains(
-    context: Context, at: Listening, protocol: Protocol, mode: MutualTls, filters: tuple[Any, ...]
-) -> tuple[Chain, ...]:
-    port = at.port
+def _chains(context: Context, at: Listening, protocol: Protocol, mode: MutualTls) -> tuple[Chain, ...]:
+    port, filters = at.port, _filters(context, at, protocol)
+    # Who is unknown is not the gateway, and says nothing of a client's certificate.
+    told = certificate_headers(context) if mode is not MutualTls.STRICT else ()
+    unknown = _filters(context, at, protocol, told) if told and protocol.is_http else filters
     # A connection must not outlive the certificate that it was opened with by long.
     bounded = filters if protocol.is_http else _tcp(context, at, context.world.svid_ttl / 4)
-    plain = Chain(f"plaintext_{port}", filters, transport_protocol="raw_buffer")
+    plain = Chain(f"plaintext_{port}", unknown, transport_protocol="raw_buffer")
     secured = Chain(
         name=f"mutual_tls_{port}",
         filters=(*peer_filters(), *bounded),
@@ -122,13 +123,14 @@ def _chains(
     if mode is MutualTls.STRICT:
         return (secured,)
     if mode is MutualTls.DISABLE:
-        return (Chain(f"plaintext_{port}", filters),)
+        return (Chain(f"plaintext_{port}", unknown),)
     # TLS that is not the mesh's is the program's own: passed through, under the policies that TCP can answer.
     foreign = Chain(f"foreign_tls_{port}", _tcp(context, at), transport_protocol="tls")
     return (secured, plain, foreign)
 
 
-def _filters(context: Context, at: Listening, protocol: Protocol) -> tuple[Any, ...]:
+def _filters(context: Context, at: Listening, protocol: Protocol, reserved: tuple[str, ...] = ()) -> tuple[Any, ...]:
+    """``reserved``: headers that callers do not set here, beside those of verified tokens."""
     if not protocol.is_http:
         return _tcp(context, at)
     port = at.port
@@ -139,7 +141,7 @@ def _filters(context: Context, at: Listening, protocol: Protocol) -> tuple[Any, 
         routes=_routes(port),
         filters=filters,
         observed=observe_http(context, _HOP, dict(log_fields)),
-        reserved_headers=output_headers(context),
+        reserved_headers=(*output_headers(context), *reserved),
         longest_connection=context.world.svid_ttl / 4,
     )
     return (build_hcm(http, context.mesh.settings),)

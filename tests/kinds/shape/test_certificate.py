@@ -32,6 +32,8 @@ def test_chains() -> None:
     assert wrong == "certificate 2 (root) did not sign certificate 1 (leaf)"
     (authority,) = chain_oddities([ROOT.issue("a", flaw=Flaw.CA).certificate])
     assert "CA:TRUE" in authority
+    (nobody,) = chain_oddities([ROOT.issue(common_name="").certificate])
+    assert "neither a SAN nor a CN" in nobody
 
 
 def test_bundles() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -68,6 +69,20 @@ def test_what_is_known_of_a_process() -> None:
     assert not peer.lives
     with pytest.raises(NotEnrolled, match="ended"):
         Attestor().attest(peer, digest=False)
+
+
+@linux
+def test_nobody_has_us_read_for_an_hour(tmp_path: Path) -> None:
+    huge = tmp_path / "huge"
+    shutil.copy(Path(sys.executable).resolve(), huge)
+    os.truncate(huge, 1 << 40)
+    peer, child = connected_by("env", f"PYTHONHOME={sys.base_prefix}", str(huge))
+    try:
+        caller = Attestor().attest(peer, digest=True)
+        assert (caller.path, caller.sha256) == (str(huge), None)
+    finally:
+        child.communicate()
+        peer.close()
     peer.close()
     assert not peer.lives, "closed is gone"
 

@@ -62,6 +62,22 @@ def test_a_folder_that_another_user_owns(tmp_path: Path) -> None:
         check(folder / "api.sock")
 
 
+@needs_root
+def test_a_link_that_another_user_can_turn(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "theirs").mkdir()
+    link = tmp_path / "theirs" / "link"
+    link.symlink_to(tmp_path / "ours")
+    check(link / "api.sock")
+    os.lchown(link, 61001, 61001)
+    with pytest.raises(Refused, match="another user owns the folder"):
+        check(link / "api.sock")
+    os.lchown(link, 0, 0)
+    os.chown(tmp_path / "theirs", 61001, 61001)
+    with pytest.raises(Refused, match="another user owns the folder"):
+        check(link / "api.sock")
+
+
 def test_a_folder_where_anybody_writes(tmp_path: Path) -> None:
     folder = tmp_path / "open"
     folder.mkdir()

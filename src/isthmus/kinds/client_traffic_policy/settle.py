@@ -72,7 +72,7 @@ def _settled_tls(tls: ServerTls, traffic: ClientTraffic) -> ServerTls:
         ecdh_curves=traffic.ecdh_curves,
         compliance=traffic.compliance,
         staple=traffic.staple,
-        resumption=traffic.resumption,
+        resumption=traffic.resumption or tls.resumption,
         validation=_merged(tls.validation, traffic.validation),
     )
 

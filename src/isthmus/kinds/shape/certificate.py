@@ -15,22 +15,28 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 _SIGNING = (ec.EllipticCurvePublicKey, rsa.RSAPublicKey, ed25519.Ed25519PublicKey, ed448.Ed448PublicKey)
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 
 
 def read_certificates(pem: bytes) -> list[x509.Certificate] | None:
     """One at least; None if it is no such PEM."""
     try:
-        return x509.load_pem_x509_certificates(pem)
-    except ValueError:
+        found = x509.load_pem_x509_certificates(pem)
+        for one in found:
+            # Parsed when they are looked at: what is wrong in them is to be found here, and not by whoever looks first.
+            _ = one.subject, one.issuer, one.public_key()
+    except _UNREADABLE:
         return None
+    return found
 
 
 def read_lists(pem: bytes) -> list[x509.CertificateRevocationList] | None:
     """One at least; None if it is no such PEM."""
     try:
         found = [x509.load_pem_x509_crl(block) for block in _CRL.findall(pem)]
-    except ValueError:
+        _ = [one.issuer for one in found]
+    except _UNREADABLE:
         return None
     return found or None
 
@@ -65,6 +71,8 @@ def chain_oddities(chain: Sequence[x509.Certificate]) -> Iterator[str]:
     leaf = chain[0]
     if is_ca(leaf):
         yield f"{name_of(leaf)} is a CA's certificate (CA:TRUE), which some clients take from no server"
+    if is_nameless(leaf):
+        yield "it has neither a SAN nor a CN: clients cannot tell whose it is"
     for position, (one, signer) in enumerate(pairwise(chain), 1):
         if one.issuer != signer.subject:
             yield f"certificate {position + 1} ({name_of(signer)}) did not sign certificate {position} ({name_of(one)})"
@@ -106,7 +114,7 @@ def _signed(authority: x509.Certificate, crl: x509.CertificateRevocationList) ->
 def is_ca(certificate: x509.Certificate) -> bool:
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         return False
 
 
@@ -120,10 +128,22 @@ def common_name(name: x509.Name) -> str:
     return str(found[0].value) if found else name.rfc4514_string()
 
 
+def is_nameless(certificate: x509.Certificate) -> bool:
+    """Whether neither its SANs nor its subject's common name say whose it is."""
+    if certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME):
+        return False
+    try:
+        return not list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except x509.ExtensionNotFound:
+        return True
+    except (x509.DuplicateExtension, ValueError):
+        return False
+
+
 def must_staple(leaf: Sequence[x509.Certificate]) -> bool:
     """Whether a certificate says that it is worth nothing without an OCSP answer (RFC 7633, ``status_request``)."""
     try:
         features = (one.extensions.get_extension_for_class(x509.TLSFeature).value for one in leaf)
         return any(x509.TLSFeatureType.status_request in found for found in features)
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         return False

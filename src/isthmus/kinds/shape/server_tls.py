@@ -14,6 +14,7 @@ from isthmus.config.node import Node
 from isthmus.diag import Code, Report, Severity
 from isthmus.kinds.shape.host import is_ip
 from isthmus.kinds.shape.support import refused
+from isthmus.model.client_headers import Resumption
 from isthmus.model.client_traffic import ClientValidation, SanMatch, SanType, TlsVersion
 from isthmus.model.credential import CA_KEYS, CERTIFICATE_KEYS
 from isthmus.model.gateway import ServerTls, ServerTlsMode
@@ -283,7 +284,14 @@ def server_tls(tls: ServerTlsSpec, port: int, namespace: str, mesh: Mesh, report
             certificate_hashes=tls.verify_certificate_hash,
             crl_file=tls.ca_crl,
         ),
+        resumption=_resumption(certificates, namespace, mesh),
     )
+
+
+def _resumption(certificates: Sequence[str | CertificateFiles], namespace: str, mesh: Mesh) -> Resumption | None:
+    """Envoy takes no ticket keys beside a certificate that names nobody: it would refuse every connection."""
+    secrets = (mesh.secrets.get(f"{namespace}/{name}") for name in certificates if isinstance(name, str))
+    return Resumption(stateless=False, stateful=True) if any(one and one.nameless for one in secrets) else None
 
 
 def _types(name: str) -> tuple[SanType, ...]:

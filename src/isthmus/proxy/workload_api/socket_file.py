@@ -52,14 +52,19 @@ def _check_folder(folder: Path) -> None:
     """Nobody else may be able to put another socket, or another folder of that name, in the place of ours."""
     try:
         here = folder.resolve(strict=True)
-        for each in (here, *here.parents):
-            status = each.stat()
-            if not stat.S_ISDIR(status.st_mode):
+        links = [one for one in (folder, *folder.parents) if one.is_symlink()]
+        for each in (here, *here.parents, *links):
+            status = each.lstat()
+            link = stat.S_ISLNK(status.st_mode)
+            if not link and not stat.S_ISDIR(status.st_mode):
                 raise Refused(f"{each}: not a folder")
             if status.st_uid not in (0, os.geteuid()):
+                # Of a link too: tomorrow it may lead to a folder where somebody else's socket is found by our name.
                 raise Refused(f"{each}: another user owns the folder (uid {status.st_uid})")
-            if status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
+            if not link and status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
                 raise Refused(f"{each}: other users may write in the folder")
+        for one in links:
+            _check_folder(one.parent)
     except OSError as failed:
         raise Refused(f"{folder}: {failed.strerror}") from failed
 
