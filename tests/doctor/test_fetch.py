@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from isthmus.doctor.fetch import Target, look_at, versions_of
 from isthmus.doctor.hello import Version
@@ -19,6 +20,7 @@ from isthmus.doctor.observed import Answer
 from tests.real.pki import Authority, Leaf
 
 ROOT = Authority("root")
+LOCKED = ROOT.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
 SERVER = ROOT.intermediate("between").issue("a.example.com")
 DATE = b"HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\nconnection: close\r\n\r\n"
 
@@ -130,6 +132,9 @@ def test_a_key_that_is_anothers(tmp_path: Path) -> None:
         own = look_at(target(port, (certificate, key))).own
         assert own is not None
         assert not own.key_fits
+        key.write_bytes(LOCKED)
+        with pytest.raises(ValueError, match="has a password"):
+            look_at(target(port, (certificate, key)))
         key.write_bytes(b"no key")
         with pytest.raises(ValueError, match="PEM"):
             look_at(target(port, (certificate, key)))

@@ -76,3 +76,10 @@ def test_the_sampler_is_bounded() -> None:
         assert sampler.take(f"192.0.2.{number}", BEGAN) == 0
     assert sampler.take("192.0.2.9", BEGAN) is None
     assert sampler.take("192.0.2.0", BEGAN) == 0, "forgotten"
+
+
+def test_who_began_tls_and_went_counts_and_who_only_looked_does_not() -> None:
+    looked, began = entry(), entry(tls_sni_hostname="a.example.com")
+    assert not failure_of(looked, "p", "l").held_against
+    assert failure_of(began, "p", "l").held_against
+    assert not failure_of(entry(text="Secret is not supplied by SDS", tls_sni_hostname="a"), "p", "l").held_against

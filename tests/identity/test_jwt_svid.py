@@ -64,6 +64,8 @@ def test_a_trust_domain_is_nobody() -> None:
         (token(nbf=NOW.timestamp() + 10), "not valid yet"),
         (token(aud=["bank"]), "audience"),
         (token(aud=None), "audience"),
+        (token(aud=7), "audience"),
+        (token(aud={"vault": 1}), "audience"),
         (token(sub=None), "subject"),
         (token(sub="web"), "SPIFFE ID"),
         (token(sub="spiffe://cluster.local"), "not a workload"),

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from security_manifest import Applied, applied, policy
 
-from isthmus.kinds.workload_registration import CONTROL_PLANE_REGISTERED, HINT_TWICE, KIND
+from isthmus.kinds.workload_registration import ANYBODY_MAY_RUN, CONTROL_PLANE_REGISTERED, HINT_TWICE, KIND
 from isthmus.model.registration import Selectors
 
 
@@ -93,3 +93,13 @@ def test_two_of_one_hint() -> None:
     assert [HINT_TWICE.id in found for found in result.found] == [True]
     assert len(result.mesh.registrations) == 2
     assert registered(one, two + "\nnode: other").found == []
+
+
+@pytest.mark.parametrize(
+    ("selectors", "told"),
+    [("path: /usr/bin/a", True), (f"sha256: {'a' * 64}", True), ("path: /usr/bin/a, uid: 1", False), ("gid: 1", False)],
+)
+def test_a_file_alone_is_whoever_runs_it(selectors: str, told: bool) -> None:
+    result = registered(f"serviceAccount: a\nselectors: {{{selectors}}}")
+    assert [ANYBODY_MAY_RUN.id in found for found in result.found] == ([True] if told else [])
+    assert len(result.mesh.registrations) == 1

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from isthmus.envoy_api import unpack
-from isthmus.errors import Unreachable
+from isthmus.errors import SvidInvalid, Unreachable
+from isthmus.identity.validate import peer_identity
+from isthmus.kinds.shape.certificate import read_certificates
 from isthmus.proxy.file_secret import FileSecret, file_secret, is_file_secret, system_roots
 from isthmus.xds.secret import file_certificate_name, file_roots_name
 from tests.real.traffic_credentials import Authority
@@ -111,3 +116,23 @@ def test_other_secrets_are_not_of_files() -> None:
     assert file_secret("credential:shop/partner") is None
     assert not is_file_secret("credential:shop/partner")
     assert is_file_secret(file_roots_name(None))
+
+
+def test_a_certificate_of_no_version_that_there_is_ends_nothing(folder: Path, authority: Authority) -> None:
+    strange = strange_version(authority.pem)
+    (folder / "chain").write_bytes(strange)
+    with pytest.raises(Unreachable, match="not a PEM certificate"):
+        own(folder).read()
+    (folder / "roots").write_bytes(strange)
+    with pytest.raises(Unreachable, match="no PEM certificates"):
+        trusted(folder).read()
+    assert read_certificates(strange) is None
+    with pytest.raises(SvidInvalid):
+        peer_identity(strange)
+
+
+def strange_version(pem: bytes) -> bytes:
+    """The same certificate, as X.509 v10."""
+    der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
+    written = base64.encodebytes(der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09", 1))
+    return b"-----BEGIN CERTIFICATE-----\n" + written + b"-----END CERTIFICATE-----\n"

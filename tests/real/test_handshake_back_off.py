@@ -13,7 +13,7 @@ import pytest
 from isthmus.model.metric import SHUT_OUT_CONNECTIONS
 from tests.real.backend import Backend
 from tests.real.fields import enforces
-from tests.real.handshaking import context, says, shakes_hands
+from tests.real.handshaking import context, hello, says, shakes_hands
 from tests.real.pki import Authority
 from tests.real.traffic import dump, gateway, routes, server, service, to, workload
 from tests.real.traffic_credentials import secret
@@ -118,6 +118,18 @@ def test_who_keeps_failing_is_shut_out_and_let_in_again(edge: Edge) -> None:
     assert first > 0.5
     assert second > 2.5, "twice as long"
     assert 2.5 < third < 7.5, "no longer than maxEjection"
+
+
+def test_who_begins_and_goes_away_each_time_is_shut_out_too(edge: Edge) -> None:
+    """Before it goes the gateway has signed for it: that is what such a flood is for."""
+    for _ in range(THRESHOLD + 2):
+        with socket.create_connection(edge.place, _SECONDS, ("127.0.2.23", 0)) as begun:
+            begun.sendall(hello(HOST))
+            assert begun.recv(1), "the gateway's part"
+    for _ in range(3 * THRESHOLD):
+        says(edge.place, b"", "127.0.2.24", leaves=True)
+    eventually(lambda: not edge.gets_in("127.0.2.23"), _SECONDS)
+    assert edge.gets_in("127.0.2.24"), "who only looks whether the port is open is not"
 
 
 @enforces(f"{FIELD}exempt")

@@ -314,7 +314,7 @@ def test_https_beside_passthrough_on_one_port(up: Up, behind: Behind) -> None:
     with httpx.Client(verify=behind.authority.trusted(), trust_env=False) as client:
         assert up.send(client, "GET", "https://web.example.com/").json()["backend"] == "web"
         coalesced = up.send(client, "GET", "https://web.example.com/", headers={"host": "c.passed.example.com"})
-        assert coalesced.status_code == 404
+        assert coalesced.status_code == 421, "another server's host"
 
 
 @enforces(

@@ -22,7 +22,7 @@ HTTPS = {"mode": "SIMPLE", "credentialName": "edge"}
 REDIRECT = {"httpsRedirect": True}
 CLOSED = {
     9000: server(9000, "c0.example.com", protocol="TLS", tls={"mode": "AUTO_PASSTHROUGH"}),
-    9001: server(9001, "c1.example.com", protocol="HTTPS", tls={"mode": "ISTIO_MUTUAL"}),
+    9001: server(9001, "c1.example.com", protocol="HTTPS", tls={"mode": "AUTO_PASSTHROUGH"}),
     82: server(82, "c2.example.com", name="tcp-on-http", protocol="TCP"),
     7001: server(7001, "*", name="elsewhere", bind="127.0.0.3"),
     81: server(81, "c3.example.com", name="https-on-http", protocol="HTTPS", tls=HTTPS),

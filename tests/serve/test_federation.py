@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from isthmus.keeping import Keeping
 from isthmus.model.world import Address
@@ -17,22 +18,31 @@ from tests.proxy.making import free_port
 from tests.real.pki import Authority
 
 ROOT = Authority("root")
+LOCKED = ROOT.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
 
 
-async def test_what_is_wrong_with_the_endpoint_s_files_is_said_once_in_plain_words(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        pytest.param(ROOT.issue("localhost").key, "the key is not that of the certificate", id="another's"),
+        pytest.param(LOCKED, "wanted in PEM, the key without a password", id="encrypted"),
+        pytest.param(None, "No such file", id="missing"),
+    ],
+)
+async def test_what_is_wrong_with_the_files_of_the_endpoint_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, key: bytes | None, why: str
 ) -> None:
-    certificate, key = tmp_path / "endpoint.pem", tmp_path / "endpoint.key"
-    certificate.write_bytes(ROOT.issue("localhost").chain)
-    key.write_bytes(ROOT.issue("localhost").key)
-    wanted = BundleEndpoint(Address("127.0.0.1", free_port()), certificate, key)
+    wanted = BundleEndpoint(Address("127.0.0.1", free_port()), tmp_path / "endpoint.pem", tmp_path / "endpoint.key")
+    (tmp_path / "endpoint.pem").write_bytes(ROOT.issue("localhost").chain)
+    if key is not None:
+        (tmp_path / "endpoint.key").write_bytes(key)
     keeping = Keeping(StateDir.at(tmp_path / "state").open(), lambda said: None)
     own = OwnBundle(lambda: (ROOT.pem.decode(),), lambda: (), timedelta(minutes=5), keeping, lambda: datetime.now(UTC))
     with caplog.at_level(logging.ERROR), pytest.raises(TimeoutError):
-        await asyncio.wait_for(serve_bundle(wanted, own, _nobody), 2.5)
-    assert [record.getMessage() for record in caplog.records] == [
-        "bundle endpoint: no certificate, and so no connection, yet: the key is not that of the certificate"
-    ]
+        await asyncio.wait_for(serve_bundle(wanted, own, _nobody), 1.5)
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert said.startswith("bundle endpoint: no certificate, and so no connection, yet: ")
+    assert why in said
 
 
 def _nobody() -> NoReturn:

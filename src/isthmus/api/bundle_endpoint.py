@@ -53,7 +53,8 @@ def show(context: ssl.SSLContext, chain: bytes, key: bytes) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(chain + b"\n" + key)
         file.flush()
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+        # Without a password OpenSSL would ask the terminal for one, and the control plane would wait.
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}", password="")
 
 
 def _ending(longest: timedelta) -> type[asyncio.Protocol]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from isthmus.api.client import ApiClient
 from isthmus.cli.exit import EXIT_USER
 from isthmus.cli.option import DEFAULT_STATE, Format, Output, State
 from isthmus.cli.report import print_json
+from isthmus.model.offer import LOCAL_NODE
 from isthmus.state import StateDir
 
 _EVERY_SECONDS = 5.0
@@ -53,6 +54,8 @@ async def _once(client: ApiClient, output: Format) -> int:
         _print_lines("", found)
     else:
         typer.echo("what runs is what was declared")
+    if elsewhere := not_compared(await client.proxies()):
+        typer.echo(f"not compared, for they run on other machines: {', '.join(elsewhere)}", err=True)
     return EXIT_USER if found else 0
 
 
@@ -69,6 +72,11 @@ async def _watch(client: ApiClient, output: Format) -> int:
                 _print_lines(f"{event}: ", some)
         before = now
         await asyncio.sleep(_EVERY_SECONDS)
+
+
+def not_compared(proxies: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Ids of the API's proxies that other machines carry."""
+    return sorted(proxy["id"] for proxy in proxies if proxy["node"] not in (None, LOCAL_NODE))
 
 
 def _without(some: Sequence[Difference], others: Sequence[Difference]) -> list[Difference]:

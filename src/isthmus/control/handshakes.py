@@ -43,7 +43,7 @@ class Handshakes:
         if suppressed is not None:
             self._write(failure.line(suppressed))
         place = place_of(failure)
-        book = self._book(place) if place is not None and failure.reason.held_against else None
+        book = self._book(place) if place is not None and failure.held_against else None
         if book is not None:
             book.failed(failure.peer_address, now)
 

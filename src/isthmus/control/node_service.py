@@ -43,14 +43,15 @@ class NodeService:
         return grpc.method_handlers_generic_handler(NODE_SERVICE, {FOLLOW: method})
 
     async def _follow(self, _: object, context: Any) -> None:
+        first = await context.read()
+        if first is grpc.aio.EOF:
+            return
         try:
+            # Not before: who was put out while it had nothing to say is not what another machine became under its name.
             node = self._caller(context)
         except NotEnrolled as refused:
             _log.warning("node at %s: %s", context.peer(), refused)
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(refused))
-        first = await context.read()
-        if first is grpc.aio.EOF:
-            return
         try:
             session = self._nodes.begin(node, self._offer(node, first), _host(context.peer()))
         except (ValueError, Refused) as wrong:

@@ -258,7 +258,10 @@ def _own(target: Target) -> Own | None:
         return None
     certificate_file, key_file = target.own
     certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
-    key = load_pem_private_key(key_file.read_bytes(), None)
+    try:
+        key = load_pem_private_key(key_file.read_bytes(), None)
+    except TypeError:
+        raise ValueError(f"{key_file} has a password: write the key out without (openssl pkey)") from None
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if certificate.public_key().public_bytes(*form) != key.public_key().public_bytes(*form):
         return Own(certificate, False, Attempt("it was not tried"))

@@ -219,11 +219,12 @@ def _own(seen: Observed, now: datetime) -> Iterator[Finding]:
     own = seen.own
     check = "own certificate"
     yield from _window(own.certificate, now, check, "yours")
+    yield from _purpose(own)
     if not own.key_fits:
         yield Finding(
             Level.WRONG, check, "the key is not that of the certificate", "give the pair that belongs together"
         )
-    yield from _purpose(own)
+        return
     issuer = own.certificate.issuer.rfc4514_string()
     if seen.wanted and issuer not in seen.wanted and own.attempt.error:
         mend = (

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from isthmus.handshake.back_off import network_of
-from isthmus.model.handshake import Network, Reason, reason_of
+from isthmus.model.handshake import CLIENT_GONE, Network, Reason, reason_of
 
 SERIAL, FINGERPRINT, SANS, DETAILS = "serial", "fingerprint", "sans", "details"
 """Custom tags of the entry: what its own fields do not have (``isthmus.xds.handshake`` asks for them)."""
@@ -44,6 +44,11 @@ class Failure:
     duration_ms: float
     text: str
     """Envoy's own words."""
+
+    @property
+    def held_against(self) -> bool:
+        """Whether it counts against the address. Who began TLS and went without a word has had our signature for it."""
+        return self.reason.held_against or (self.reason is CLIENT_GONE and bool(self.sni or self.tls_version))
 
     def line(self, suppressed: int = 0) -> bytes:
         """One line of JSON. ``suppressed``: how many of this address were left out before."""

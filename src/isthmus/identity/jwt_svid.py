@@ -119,7 +119,8 @@ def validate(token: str, audience: str, bundles: Mapping[str, Iterable[str]], no
     if not_before is not None and (not _is_time(not_before) or not_before > now.timestamp()):
         raise SvidInvalid("it is not valid yet")
     audiences = claims.get("aud")
-    if audience not in ([audiences] if isinstance(audiences, str) else audiences or ()):
+    listed = audiences if isinstance(audiences, list) else [audiences]
+    if audience not in listed:
         raise SvidInvalid(f"it is not for the audience {audience[:200]!r}")
     return JwtSvid(spiffe_id, expires, claims, token)
 

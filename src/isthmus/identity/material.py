@@ -20,7 +20,7 @@ def read_certificates(where: str, data: bytes) -> tuple[x509.Certificate, ...]:
     """Raises StateUnusable: not certificates in PEM."""
     try:
         return tuple(x509.load_pem_x509_certificates(data))
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise StateUnusable(f"{where}: not a certificate in PEM") from error
 
 

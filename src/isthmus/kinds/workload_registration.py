@@ -44,6 +44,18 @@ HINT_TWICE = Code(
     fix="Give each its own hint, unless no process meets the selectors of both.",
 )
 
+ANYBODY_MAY_RUN = Code(
+    "ISM6142",
+    Severity.WARNING,
+    "A registration of a file, whoever runs it",
+    "every user who may run the file can have the identity: nothing says who runs it",
+    what="A WorkloadRegistration has the selectors path or sha256 alone.",
+    why="They say which file a process runs, and not who controls the process: a user starts it with a library of "
+    "their own, or connects first and becomes it then.",
+    example="spec: {serviceAccount: backup, selectors: {path: /usr/bin/backup}}",
+    fix="Say who runs it, too: uid, gid or systemdUnit.",
+)
+
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,240}\.(service|scope)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NODE = re.compile(r"[a-zA-Z0-9._-]{1,253}")
@@ -144,6 +156,9 @@ def apply(resources: Sequence[Resource[WorkloadRegistrationSpec]], mesh: Mesh, r
             at = resource.root.at("spec", "serviceAccount")
             report.add(CONTROL_PLANE_REGISTERED, at, name=made.service_account, namespace=made.namespace)
             continue
+        who = made.selectors
+        if who.uid is None and who.gid is None and who.systemd_unit is None:
+            report.add(ANYBODY_MAY_RUN, resource.root.at("spec", "selectors"))
         if made.hint and (other := hints.setdefault((made.node, made.hint), made)) is not made:
             report.add(HINT_TWICE, resource.root.at("spec", "hint"), hint=made.hint, other=other.origin.ref)
         found.append(made)

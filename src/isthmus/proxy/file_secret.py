@@ -32,6 +32,8 @@ _SYSTEM_ROOTS = (
 )
 """Where Debian, Red Hat, SUSE, Alpine and macOS keep the roots that the system trusts, in one file."""
 
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+
 Marks = tuple[tuple[int, int, int], ...]
 """By which a change of files shows, without reading them."""
 
@@ -72,14 +74,14 @@ class FileSecret:
         assert self.key is not None, "a chain and a key come together"
         chain, key = self.chain.read_bytes(), self.key.read_bytes()
         try:
-            leaf = x509.load_pem_x509_certificates(chain)[0]
-        except ValueError as broken:
+            leaf = x509.load_pem_x509_certificates(chain)[0].public_key()
+        except _UNREADABLE as broken:
             raise Unreachable(f"{self.chain} is not a PEM certificate") from broken
         try:
             private = load_pem_private_key(key, None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as broken:
             raise Unreachable(f"{self.key} is not a PEM private key without a password") from broken
-        if private.public_key() != leaf.public_key():
+        if private.public_key() != leaf:
             raise Unreachable(f"{self.key} is not the key of {self.chain}")
         certificate = tls_v3.TlsCertificate(
             certificate_chain=core_v3.DataSource(inline_bytes=chain), private_key=core_v3.DataSource(inline_bytes=key)
@@ -91,14 +93,14 @@ class FileSecret:
         roots, revoked = self.roots.read_bytes(), b""
         try:
             x509.load_pem_x509_certificates(roots)
-        except ValueError as broken:
+        except _UNREADABLE as broken:
             raise Unreachable(f"{self.roots} has no PEM certificates") from broken
         context = tls_v3.CertificateValidationContext(trusted_ca=core_v3.DataSource(inline_bytes=roots))
         if self.revoked is not None:
             revoked = self.revoked.read_bytes()
             try:
                 x509.load_pem_x509_crl(revoked)
-            except ValueError as broken:
+            except _UNREADABLE as broken:
                 raise Unreachable(f"{self.revoked} is not a PEM list of revoked certificates") from broken
             context.crl.inline_bytes = revoked
         return tls_v3.Secret(name=self.name, validation_context=context), roots + revoked

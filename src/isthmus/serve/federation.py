@@ -113,12 +113,19 @@ def _try(renew: Callable[[], None], otherwise: str, told: str) -> str:
     try:
         renew()
     except (OSError, ssl.SSLError) as fault:
-        mismatch = isinstance(fault, ssl.SSLError) and fault.reason == "KEY_VALUES_MISMATCH"
-        why = "the key is not that of the certificate" if mismatch else str(fault)
+        why = _in_words(fault)
         if why != told:
             logger.error("bundle endpoint: %s: %s", otherwise, why)
         return why
     return ""
+
+
+def _in_words(fault: OSError) -> str:
+    if not isinstance(fault, ssl.SSLError):
+        return str(fault)
+    if fault.reason == "KEY_VALUES_MISMATCH":
+        return "the key is not that of the certificate"
+    return "certificate and key are wanted in PEM, the key without a password"
 
 
 def _certificate(wanted: BundleEndpoint, tls: Callable[[], TlsMaterial]) -> tuple[bytes, bytes]:

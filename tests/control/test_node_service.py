@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import NoReturn
+
+import grpc
+import pytest
+
+from isthmus.control.node_service import NodeService
+from isthmus.identity.wire import FOLLOW_PATH
+from isthmus.model.offer import offer_to_json
+
+from .making import plane_of
+from .test_admission import Desk, csr
+from .test_nodes import EDGE
+from .test_remote import GROUP, MESH
+
+
+class Aborted(Exception):
+    pass
+
+
+class Context:
+    """A node's stream that says one thing; ``meanwhile`` happens before it does."""
+
+    def __init__(self, leaf: str, meanwhile: Callable[[], object]) -> None:
+        self._leaf = leaf
+        self._meanwhile = meanwhile
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        return {"x509_pem_cert": [self._leaf.encode()]}
+
+    def peer(self) -> str:
+        return "ipv4:10.0.0.2:40000"
+
+    async def read(self) -> bytes:
+        self._meanwhile()
+        return json.dumps({"offer": offer_to_json(EDGE)}).encode()
+
+    async def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
+        raise Aborted(code, details)
+
+
+class Call:
+    method = FOLLOW_PATH
+    invocation_metadata = ()
+
+
+async def test_who_was_put_out_while_it_said_nothing_is_not_the_machine_that_came_after() -> None:
+    desk = Desk()
+    first = desk.admission.enrol(desk.invited().token, csr(), "10.0.0.2")
+
+    def meanwhile() -> None:
+        desk.admission.evict("edge-1")
+        desk.admission.enrol(desk.invited().token, csr(), "10.0.0.9")
+
+    plane = plane_of(MESH, GROUP)
+    plane.rebuild()
+    method = NodeService(plane, desk.nodes, desk.clock).handler().service(Call()).stream_stream
+    with pytest.raises(Aborted) as refused:
+        await method(None, Context(first[0], meanwhile))
+    assert refused.value.args[0] is grpc.StatusCode.UNAUTHENTICATED
+    assert desk.nodes.offers == {}
