@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from isthmus.control.admission import Admission, Reach
+from isthmus.control.admission import Admission
 from isthmus.control.nodes import Nodes
 from isthmus.control.roster import Roster
 from isthmus.errors import CsrRejected, NotEnrolled, Refused
@@ -14,20 +14,20 @@ from isthmus.identity.server import CertificateService
 from isthmus.identity.ticket import Ticket, pin_of
 from isthmus.identity.validate import peer_identity
 from isthmus.latest import Latest
-from isthmus.model.world import Address
+from isthmus.model.world import Address, Doors
 from tests.identity.making import new_key, request_pem
 
 from .making import plane_of
 from .test_nodes import Files
 from .test_remote import GROUP, MESH
 
-REACH = Reach(Address("plane.example.com", 15012), Address("10.0.0.1", 15013))
+REACH = Doors(Address("plane.example.com", 15012), Address("10.0.0.1", 15013))
 
 
 class Desk:
     """An admission with all that it asks; ``ended``: the proxies whose streams it closed."""
 
-    def __init__(self, reach: Reach | None = REACH) -> None:
+    def __init__(self, reach: Doors | None = REACH) -> None:
         now = datetime.now(UTC)
         root, root_key = create_root("cluster.local", now)
         intermediate, key = create_intermediate("cluster.local", root, root_key, now)

@@ -27,6 +27,7 @@ State = Annotated[
 ]
 
 
+Strict = Annotated[bool, typer.Option("--strict", help="Any error ends the start, unresolved references too.")]
 SpireSocket = Annotated[
     str | None,
     typer.Option(

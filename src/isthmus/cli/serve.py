@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from isthmus.cli.bundle_endpoint import DEFAULT_HINT, Certificate, Endpoint, Hint, Key, read_bundle_endpoint
-from isthmus.cli.option import DEFAULT_STATE, Paths, SpireSocket, State
+from isthmus.cli.option import DEFAULT_STATE, Paths, SpireSocket, State, Strict
 from isthmus.cli.publish import (
     Ca,
     Jwks,
@@ -28,8 +28,8 @@ from isthmus.cli.report import print_text
 from isthmus.diag import Diagnostic
 from isthmus.proxy.state_guard import guard
 from isthmus.proxy.workload_api.socket_file import socket_path
-from isthmus.serve import ServeOptions
-from isthmus.serve import serve as serve_control_plane
+from isthmus.serve.options import ServeOptions
+from isthmus.serve.services import serve as serve_control_plane
 from isthmus.state import Held, StateDir
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,6 @@ _log = logging.getLogger(__name__)
 DEFAULT_TTL = "1h"
 SEVERAL_TTL = "3h"
 """With other machines: renewed at half, it outlasts an hour without a control plane whenever that begins."""
-Strict = Annotated[bool, typer.Option("--strict", help="Any error ends the start, unresolved references too.")]
 
 
 def serve(

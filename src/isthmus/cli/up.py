@@ -10,7 +10,7 @@ import typer
 
 from isthmus.cli.bundle_endpoint import DEFAULT_HINT, Certificate, Endpoint, Hint, Key, read_bundle_endpoint
 from isthmus.cli.launch import Launch, launch
-from isthmus.cli.option import DEFAULT_STATE, Paths, SpireSocket, State
+from isthmus.cli.option import DEFAULT_STATE, Paths, SpireSocket, State, Strict
 from isthmus.cli.publish import (
     Ca,
     Jwks,
@@ -22,7 +22,6 @@ from isthmus.cli.publish import (
     read_published,
     read_svid_ttl,
 )
-from isthmus.cli.serve import Strict
 from isthmus.proxy.workload_api.socket_file import socket_path
 
 

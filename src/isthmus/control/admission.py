@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,18 +19,10 @@ from isthmus.identity.ticket import Ticket, pin_of
 from isthmus.identity.wire import CertificateRequest, CertificateResponse
 from isthmus.latest import Latest
 from isthmus.model.offer import NOBODY, Scope, ScopeKind, node_name_problem
-from isthmus.model.world import Address
+from isthmus.model.world import Doors
 
 LONGEST_TOKEN = timedelta(days=1)
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """Where other machines find the control plane."""
-
-    control_plane: Address
-    enrolment: Address
 
 
 class Admission:
@@ -45,7 +36,7 @@ class Admission:
         certificates: CertificateService,
         authority: Latest[Authority],
         clock: Callable[[], datetime],
-        reach: Reach | None,
+        reach: Doors | None,
         end_stream: Callable[[str], None],
     ) -> None:
         """``end_stream``: closes the ADS stream of a proxy."""

@@ -44,6 +44,14 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Doors:
+    """Where other machines find the control plane."""
+
+    control_plane: Address
+    enrolment: Address
+
+
+@dataclass(frozen=True, slots=True)
 class IssuerKeys:
     """Keys of one issuer, or why there are none."""
 

@@ -11,10 +11,11 @@ from datetime import timedelta
 from isthmus.api.bundle_endpoint import run_bundle_endpoint, server_context, show
 from isthmus.api.enrolment import build_enrolment
 from isthmus.api.listening import patiently, tcp_socket
-from isthmus.control.admission import Admission, Reach
+from isthmus.control.admission import Admission
 from isthmus.control.control_plane import ControlPlane
 from isthmus.control.nodes import Nodes
 from isthmus.identity.server import TlsMaterial
+from isthmus.model.world import Doors
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ async def forget_the_lost(nodes: Nodes) -> None:
         nodes.forget_the_lost()
 
 
-async def serve_enrolment(admission: Admission, reach: Reach | None, tls: Callable[[], TlsMaterial]) -> None:
+async def serve_enrolment(admission: Admission, reach: Doors | None, tls: Callable[[], TlsMaterial]) -> None:
     """Until cancelled. ``tls``: the control plane's own SVID, asked for again and again."""
     if reach is None:
         return

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from isthmus.control.admission import Reach
-from isthmus.model.world import Address
+from isthmus.model.world import Address, Doors
 from isthmus.proxy.ports import Published
 
 
@@ -49,9 +48,9 @@ class ServeOptions:
     node_grace: timedelta = timedelta(seconds=30)
 
     @property
-    def reach(self) -> Reach | None:
+    def reach(self) -> Doors | None:
         """Where other machines find this control plane."""
         if self.listen is None:
             return None
         enrol = self.enrol or Address(self.listen.host, self.listen.port + 1)
-        return Reach(Address(self.advertised or self.listen.host, self.listen.port), enrol)
+        return Doors(Address(self.advertised or self.listen.host, self.listen.port), enrol)
