@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -72,10 +73,10 @@ def certificate(key_pem: bytes, cert_chain: list[str]) -> Certificate:
     try:
         leaf = x509.load_pem_x509_certificate(chain[0])
         x509.load_pem_x509_certificates(roots)
-        key = serialization.load_pem_private_key(key_pem, None)
-    except ValueError as broken:
+        fits = leaf.public_key() == serialization.load_pem_private_key(key_pem, None).public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as broken:
         raise SvidInvalid(f"the authority's answer cannot be read: {broken}") from broken
-    if leaf.public_key() != key.public_key():
+    if not fits:
         raise SvidInvalid("the authority's certificate is for another key")
     return Certificate(key_pem, b"".join(chain), roots, leaf.not_valid_before_utc, leaf.not_valid_after_utc)
 

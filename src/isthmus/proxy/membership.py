@@ -25,6 +25,7 @@ from isthmus.state import StateDir
 
 FILE = "membership.json"
 _TIMEOUT = httpx.Timeout(10.0)
+_LONGEST_ROOTS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ async def _ask(at: Address, trust: ssl.SSLContext, name: str | None, body: Mappi
     try:
         async with httpx.AsyncClient(verify=trust, timeout=_TIMEOUT, trust_env=False) as client:
             if body is None:
-                return {"roots": (await client.get(f"https://{at}/v1/roots", extensions=extensions)).text}
+                return {"roots": await _roots(client, f"https://{at}/v1/roots", extensions)}
             response = await client.post(f"https://{at}/v1/enrol", json=dict(body), extensions=extensions)
             found: dict[str, Any] = response.json()
     except httpx.TransportError as failed:
@@ -132,6 +133,17 @@ async def _ask(at: Address, trust: ssl.SSLContext, name: str | None, body: Mappi
     if response.status_code != httpx.codes.OK:
         raise NotEnrolled(str(found.get("error", f"the control plane answered {response.status_code}")))
     return found
+
+
+async def _roots(client: httpx.AsyncClient, url: str, extensions: Mapping[str, str]) -> str:
+    """Of somebody who is not trusted yet. Raises ValueError: no ASCII text, or more of it than roots ever are."""
+    said = bytearray()
+    async with client.stream("GET", url, extensions=dict(extensions)) as answer:
+        async for part in answer.aiter_raw():
+            said += part
+            if len(said) > _LONGEST_ROOTS:
+                raise ValueError("too long")
+    return said.decode("ascii")
 
 
 def _unverified() -> ssl.SSLContext:
