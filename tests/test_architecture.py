@@ -25,6 +25,7 @@ IMPORTS: Mapping[str, set[str]] = {
     "envoy_api": set(),
     "state": set(),
     "keeping": {"state"},
+    "fetching": set(),
     "model": set(),
     "config": {"state"},
     "filters": {"model", "envoy_api"},
@@ -34,10 +35,10 @@ IMPORTS: Mapping[str, set[str]] = {
     "xds": {"model", "filters", "envoy_api"},
     "ads": {"xds.snapshot", "envoy_api"},
     "identity": {"model", "state"},
-    "jwks": {"model", "state"},
-    "revocation": {"model", "state"},
+    "jwks": {"fetching", "model", "state"},
+    "revocation": {"fetching", "model", "state"},
     "handshake": {"model", "envoy_api"},
-    "federation": {"model"},
+    "federation": {"fetching", "model"},
     "drift": {"model", "xds.snapshot", "xds.secret", "envoy_api"},
     "proxy": {
         "keeping",
@@ -82,7 +83,17 @@ PROTOBUF = {"envoy_api", "identity", "proxy"}
 """Rooms that name protobuf itself; those that may import envoy_api use its messages."""
 GRPC = {"ads", "identity", "proxy", "control", "serve", "handshake"}
 
-SHELL = {"keeping.py", "server.py", "watch.py", "load.py", "fetch.py", "store.py", "agent.py", "state.py"}
+SHELL = {
+    "keeping.py",
+    "fetching.py",
+    "server.py",
+    "watch.py",
+    "load.py",
+    "fetch.py",
+    "store.py",
+    "agent.py",
+    "state.py",
+}
 SHELL_FOLDERS = {"proxy", "api", "demo", "serve", "cli"}
 MACHINE = {
     *("fcntl", "http", "httpx", "mmap", "multiprocessing", "requests", "select", "selectors", "shutil", "signal"),

@@ -16,6 +16,7 @@ from cryptography import x509
 
 from isthmus.errors import BundleUnavailable
 from isthmus.federation.source import BundleSource
+from isthmus.fetching import new_client, read_body
 from isthmus.model.spiffe_bundle import MAX_BYTES, SpiffeBundle, read_spiffe_bundle
 
 _TOTAL: Final = timedelta(seconds=10)
@@ -47,15 +48,8 @@ class HttpsBundleFetcher:
             raise BundleUnavailable(str(fault) or type(fault).__name__) from None
 
     def _client(self, source: BundleSource, endpoint_roots: tuple[str, ...]) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            verify=self.web if source.endpoint_spiffe_id is None else _spiffe_context(endpoint_roots),
-            timeout=httpx.Timeout(_TOTAL.total_seconds(), connect=_CONNECT.total_seconds()),
-            # Unpacking is where a small answer becomes a huge one, so nothing packed is asked for.
-            headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "isthmus"},
-            # A proxy of the environment is never asked for this machine itself.
-            mounts={"all://localhost": None, "all://127.0.0.1": None, "all://[::1]": None},
-            follow_redirects=False,
-        )
+        trust = self.web if source.endpoint_spiffe_id is None else _spiffe_context(endpoint_roots)
+        return new_client(trust, _TOTAL, _CONNECT, accept="application/json")
 
 
 def _spiffe_context(roots: tuple[str, ...]) -> ssl.SSLContext:
@@ -74,17 +68,8 @@ async def _get(client: httpx.AsyncClient, source: BundleSource) -> bytes:
     async with client.stream("GET", source.url) as response:
         if source.endpoint_spiffe_id is not None:
             _require_identity(response, source.endpoint_spiffe_id)
-        if response.status_code != httpx.codes.OK:
-            # Redirects too: who may speak for the trust domain is what the manifest says.
-            raise BundleUnavailable(f"status {response.status_code}")
-        if response.headers.get("content-encoding", "identity").lower() != "identity":
-            raise BundleUnavailable("a packed answer (content-encoding), which was not asked for")
-        body = bytearray()
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > MAX_BYTES:
-                raise BundleUnavailable(f"more than {MAX_BYTES} bytes")
-        return bytes(body)
+        # A redirect is an error too: who may speak for the trust domain is what the manifest says.
+        return await read_body(response, MAX_BYTES, BundleUnavailable)
 
 
 def _require_identity(response: httpx.Response, expected: str) -> None:

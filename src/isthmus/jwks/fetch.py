@@ -8,18 +8,15 @@ import ssl
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 import certifi
 import httpx
 
 from isthmus.errors import JwksUnavailable
+from isthmus.fetching import REDIRECTS, Fault, new_client, parse_url, read_body
 from isthmus.jwks.source import JwksSource, discovery_uri, read_discovery
 from isthmus.model.key_set import KeySet, read_key_set
-
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_LOOPBACK_MOUNTS: Final = {"all://localhost": None, "all://127.0.0.1": None, "all://[::1]": None}
-"""A proxy of the environment is never asked for this machine itself."""
 
 
 class Fetcher(Protocol):
@@ -68,9 +65,10 @@ class HttpFetcher:
 
     async def fetch(self, source: JwksSource) -> KeySet:
         """Raises JwksUnavailable: not :func:`permitted`, unreachable, late, not 200, too large, or not a key set."""
-        seconds = (source.timeout or self.limits.total).total_seconds()
+        total = source.timeout or self.limits.total
+        client = new_client(self.trust, total, self.limits.connect, accept="application/json")
         try:
-            async with asyncio.timeout(seconds), self._client(seconds) as client:
+            async with asyncio.timeout(total.total_seconds()), client:
                 uri = source.uri
                 if uri is None:
                     discovery = _parse(discovery_uri(source.issuer))
@@ -78,24 +76,15 @@ class HttpFetcher:
                     _stay_on_scheme(discovery, _parse(uri))
                 return read_key_set(await self._get(client, _parse(uri)))
         except TimeoutError:
-            raise JwksUnavailable(f"no whole answer in {seconds:g} s") from None
-
-    def _client(self, seconds: float) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            verify=self.trust,
-            timeout=httpx.Timeout(seconds, connect=self.limits.connect.total_seconds()),
-            # Unpacking is where a small answer becomes a huge one, so nothing packed is asked for.
-            headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "isthmus"},
-            mounts=_LOOPBACK_MOUNTS,
-        )
+            raise JwksUnavailable(f"no whole answer in {total.total_seconds():g} s") from None
 
     async def _get(self, client: httpx.AsyncClient, url: httpx.URL) -> bytes:
         for _ in range(self.limits.max_redirects + 1):
             permitted(url)
             try:
                 async with client.stream("GET", url) as response:
-                    if response.status_code not in _REDIRECTS:
-                        return await self._body(response)
+                    if response.status_code not in REDIRECTS:
+                        return await read_body(response, self.limits.max_body_bytes, _of(response.url))
                     # Joining fails as parsing does: the place is the other side's text.
                     target = _parse(response.headers.get("location", ""), url)
             except httpx.TimeoutException:
@@ -106,19 +95,6 @@ class HttpFetcher:
             _stay_on_scheme(url, target)
             url = target
         raise JwksUnavailable(f"{_shown(url)}: more than {self.limits.max_redirects} redirects")
-
-    async def _body(self, response: httpx.Response) -> bytes:
-        shown = _shown(response.url)
-        if response.status_code != httpx.codes.OK:
-            raise JwksUnavailable(f"{shown}: status {response.status_code}")
-        if response.headers.get("content-encoding", "identity").lower() != "identity":
-            raise JwksUnavailable(f"{shown}: a packed answer (content-encoding), which was not asked for")
-        body = bytearray()
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > self.limits.max_body_bytes:
-                raise JwksUnavailable(f"{shown}: more than {self.limits.max_body_bytes} bytes")
-        return bytes(body)
 
 
 def permitted(url: httpx.URL) -> None:
@@ -150,13 +126,11 @@ def _stay_on_scheme(url: httpx.URL, target: httpx.URL) -> None:
 
 
 def _parse(text: str, base: httpx.URL | None = None) -> httpx.URL:
-    try:
-        found = httpx.URL(text) if base is None else base.join(text)
-        # Punycode is decoded when the host is asked for.
-        _ = found.host
-    except (httpx.InvalidURL, ValueError):
-        raise JwksUnavailable(f"{text[:200]!a}: not a URL") from None
-    return found
+    return parse_url(text, JwksUnavailable, base)
+
+
+def _of(url: httpx.URL) -> Fault:
+    return lambda reason: JwksUnavailable(f"{_shown(url)}: {reason}")
 
 
 def _shown(url: httpx.URL) -> str:

@@ -9,16 +9,13 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Protocol
 
 import httpx
 
 from isthmus.errors import RevocationUnavailable
+from isthmus.fetching import REDIRECTS, new_client, parse_url, read_body
 from isthmus.revocation.source import OCSP_REQUEST_TYPE
-
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_LOOPBACK_MOUNTS: Final = {"all://localhost": None, "all://127.0.0.1": None, "all://[::1]": None}
-"""A proxy of the environment is never asked for this machine itself."""
 
 
 class Fetcher(Protocol):
@@ -47,23 +44,17 @@ class HttpFetcher:
         self._trust: ssl.SSLContext | None = None
 
     async def fetch(self, url: str, body: bytes | None, within: timedelta | None = None) -> bytes:
-        seconds = (within or self._limits.total).total_seconds()
+        total = within or self._limits.total
         try:
-            async with asyncio.timeout(seconds), self._client(seconds) as client:
-                return await self._answer(client, _parse(url), body)
+            async with asyncio.timeout(total.total_seconds()), self._client(total) as client:
+                return await self._answer(client, parse_url(url, RevocationUnavailable), body)
         except TimeoutError:
-            raise RevocationUnavailable(f"no whole answer in {seconds:g} s") from None
+            raise RevocationUnavailable(f"no whole answer in {total.total_seconds():g} s") from None
 
-    def _client(self, seconds: float) -> httpx.AsyncClient:
+    def _client(self, total: timedelta) -> httpx.AsyncClient:
         if self._trust is None:
             self._trust = ssl.create_default_context()
-        return httpx.AsyncClient(
-            verify=self._trust,
-            timeout=httpx.Timeout(seconds, connect=self._limits.connect.total_seconds()),
-            # Unpacking is where a small answer becomes a huge one, so nothing packed is asked for.
-            headers={"accept-encoding": "identity", "user-agent": "isthmus"},
-            mounts=_LOOPBACK_MOUNTS,
-        )
+        return new_client(self._trust, total, self._limits.connect)
 
     async def _answer(self, client: httpx.AsyncClient, url: httpx.URL, body: bytes | None) -> bytes:
         for _ in range(self._limits.max_redirects + 1):
@@ -75,9 +66,9 @@ class HttpFetcher:
                     content=body,
                     headers={} if body is None else {"content-type": OCSP_REQUEST_TYPE},
                 ) as response:
-                    if response.status_code not in _REDIRECTS:
-                        return await self._body(response, self._limit(body))
-                    target = _parse(response.headers.get("location", ""), url)
+                    if response.status_code not in REDIRECTS:
+                        return await read_body(response, self._limit(body), RevocationUnavailable)
+                    target = parse_url(response.headers.get("location", ""), RevocationUnavailable, url)
             except httpx.TimeoutException:
                 raise RevocationUnavailable("no answer in time") from None
             # Where a redirect leads is looked at before we are asked.
@@ -89,29 +80,7 @@ class HttpFetcher:
     def _limit(self, body: bytes | None) -> int:
         return self._limits.max_body_bytes if body is None else self._limits.max_answer_bytes
 
-    async def _body(self, response: httpx.Response, limit: int) -> bytes:
-        if response.status_code != httpx.codes.OK:
-            raise RevocationUnavailable(f"status {response.status_code}")
-        if response.headers.get("content-encoding", "identity").lower() != "identity":
-            raise RevocationUnavailable("a packed answer (content-encoding), which was not asked for")
-        body = bytearray()
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > limit:
-                raise RevocationUnavailable(f"more than {limit} bytes")
-        return bytes(body)
-
 
 def _permitted(url: httpx.URL) -> None:
     if url.scheme not in ("http", "https") or not url.host:
         raise RevocationUnavailable(f"{str(url)[:200]!a}: not an http or https URL")
-
-
-def _parse(text: str, base: httpx.URL | None = None) -> httpx.URL:
-    try:
-        found = httpx.URL(text) if base is None else base.join(text)
-        # Punycode is decoded when the host is asked for.
-        _ = found.host
-    except (httpx.InvalidURL, ValueError):
-        raise RevocationUnavailable(f"{text[:200]!a}: not a URL") from None
-    return found
