@@ -15,6 +15,8 @@ TOKEN = ("node", "token", "vm-1")
         (("--gateway", "edge"), '"edge" is not NAMESPACE/NAME'),
         (("--sidecar", "shop/"), '"shop/" is not NAMESPACE/NAME'),
         (("--sidecar", "shop/orders", "--ttl", "soon"), '"soon" is not a duration'),
+        (("--sidecar", "shop/orders", "--label", "orders"), '"orders" is not K=V'),
+        (("--gateway", "shop/edge", "--label", "app=edge"), "labels are for the program of --sidecar"),
     ],
 )
 def test_what_a_token_is_for_is_said_rightly(isthmus: Isthmus, options: tuple[str, ...], said: str) -> None:

@@ -25,7 +25,7 @@ FIELD = "ClientTrafficPolicy.spec.connection.failedHandshakes."
 HOST = "edge.example.com"
 EXEMPT, TROUBLE, WELL, SELDOM, SLOW = "127.0.2.9", "127.0.2.10", "127.0.2.11", "127.0.2.12", "127.0.2.13"
 THRESHOLD = 10
-_SECONDS = 20.0
+_SECONDS = 60.0
 _POLICY = f"""
 apiVersion: isthmus.dev/v1alpha1
 kind: ClientTrafficPolicy

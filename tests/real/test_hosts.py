@@ -78,10 +78,10 @@ class Mesh:
 
     def start(self) -> None:
         self.start_plane()
-        self.used = self.token("orders-1", "sidecar:shop/orders")
+        self.used = self.token("orders-1", "sidecar:shop/orders?app=orders")
         self._carry_gateway(self.token("edge-1", "gateway:shop/edge"))
         self._carry(self.orders, "orders", self.used)
-        self._carry(self.billing, "billing", self.token("billing-1", "sidecar:shop/billing"))
+        self._carry(self.billing, "billing", self.token("billing-1", "sidecar:shop/billing?app=billing"))
         for host in (self.edge, self.orders, self.billing):
             host.started[-1].wait_for(host.folder / "ready.json")
         eventually(lambda: self.get("/").status_code == 200, 30)
@@ -186,8 +186,8 @@ def test_proxies_and_nodes_are_shown_with_their_machine(mesh: Mesh) -> None:
     nodes = mesh.nodes()
     assert {name: (node["state"], node["scope"], node["address"]) for name, node in nodes.items()} == {
         "edge-1": ("connected", "gateway:shop/edge", mesh.edge.address),
-        "orders-1": ("connected", "sidecar:shop/orders", mesh.orders.address),
-        "billing-1": ("connected", "sidecar:shop/billing", mesh.billing.address),
+        "orders-1": ("connected", "sidecar:shop/orders?app=orders", mesh.orders.address),
+        "billing-1": ("connected", "sidecar:shop/billing?app=billing", mesh.billing.address),
     }
 
 
@@ -223,7 +223,7 @@ def test_a_token_is_for_one_use(mesh: Mesh) -> None:
 
 
 def test_a_control_plane_with_another_root_is_told_nothing(mesh: Mesh) -> None:
-    token = mesh.token("orders-9", "sidecar:shop/orders")
+    token = mesh.token("orders-9", "sidecar:shop/orders?app=orders")
     prefix, _, encoded = token.partition(".")
     content = json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
     content["roots"] = ["0" * 64]
@@ -233,8 +233,11 @@ def test_a_control_plane_with_another_root_is_told_nothing(mesh: Mesh) -> None:
 
 
 def test_a_machine_is_what_its_token_says_and_nothing_else(mesh: Mesh) -> None:
-    said = refused(mesh, mesh.token("narrow-1", "sidecar:shop/billing"))
-    assert "was let in as sidecar:shop/billing, not as sidecar:shop/orders" in said
+    said = refused(mesh, mesh.token("narrow-1", "sidecar:shop/billing?app=billing"))
+    assert "was let in as sidecar:shop/billing?app=billing, not as sidecar:shop/orders" in said
+    # A label puts it behind a Service: it has those of its token, or fewer.
+    said = refused(mesh, mesh.token("narrow-2", "sidecar:shop/orders"), "-l", "app=orders")
+    assert "was let in as sidecar:shop/orders, not as sidecar:shop/orders?app=orders" in said
     assert "has not joined yet" in refused(mesh, None)
     assert "this is no join token" in refused(mesh, "hello")
 
@@ -290,6 +293,6 @@ def test_a_machine_that_was_put_out(mesh: Mesh) -> None:
     )  # fmt: skip
     assert again.process.wait(30) == 1
     assert "was evicted" in again.output
-    mesh.carry(mesh.billing, "billing", mesh.token("billing-1", "sidecar:shop/billing"))
+    mesh.carry(mesh.billing, "billing", mesh.token("billing-1", "sidecar:shop/billing?app=billing"))
     eventually(lambda: mesh.get("/billing").status_code == 200)
     eventually(lambda: mesh.call(mesh.billing, there)[0] == 200)

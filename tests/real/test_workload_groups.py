@@ -105,7 +105,7 @@ class Group:
         self.write("second", {"template": {"ports": {"http": 8080}, "labels": {"app": "nothing"}}})
         listen = ("--listen", f"127.0.0.1:{self.listen}", "--enrol-listen", f"127.0.0.1:{free_port()}")
         self.plane.isthmus("serve", "serve", "mesh", *listen, "--node-grace", "1s", "--state", "state")
-        eventually(self.answers, 30)
+        eventually(self.answers, 60)
         published = f"127.0.0.1:{self.port}:8080"
         self._carry(self.edge, "gateway:shop/edge", "gateway", "--gateway", "shop/edge", "-p", published)
         for host, app, address in ((self.one, self.first, "127.0.0.21"), (self.two, self.second, "127.0.0.22")):
@@ -115,7 +115,7 @@ class Group:
             self._carry(host, f"workload-group:shop/{wanted}", "sidecar", *options)
         for host in (self.edge, self.one, self.two):
             host.started[-1].wait_for(host.folder / "ready.json")
-        eventually(self.answered, 30)
+        eventually(self.answered, 60)
 
     def answers(self) -> bool:
         try:

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 ISTHMUS = (sys.executable, "-m", "isthmus")
-_READY_SECONDS = 40.0
+_READY_SECONDS = 90.0
 _END_SECONDS = 25.0
 
 

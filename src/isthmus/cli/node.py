@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+from collections.abc import Mapping
 from datetime import datetime
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from isthmus.api.client import ApiClient
-from isthmus.cli.option import DEFAULT_STATE, Format, Output, State
+from isthmus.cli.option import DEFAULT_STATE, Format, Output, State, read_labels
 from isthmus.cli.report import print_json
 from isthmus.config.decode import parse_duration
+from isthmus.model.offer import Scope, ScopeKind
 from isthmus.state import StateDir
 
 app = typer.Typer(
@@ -26,14 +27,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
 )
-
-
-class _Kind(Enum):
-    """The options of ``token``, as scopes name them."""
-
-    GATEWAY = "gateway"
-    SIDECAR = "sidecar"
-    GROUP = "workload-group"
 
 
 @app.callback()
@@ -53,6 +46,10 @@ def token(
     group: Annotated[
         str | None, typer.Option("--workload-group", metavar="NS/NAME", help="It carries a program of this group.")
     ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="K=V", help="A label that the program of --sidecar may have; may be repeated."),
+    ] = None,
     ttl: Annotated[str, typer.Option("--ttl", metavar="D", help="How long the token can be used (1s to 24h).")] = "10m",
     target: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the token there (0600), and print none.")
@@ -68,24 +65,17 @@ def token(
 
         isthmus node token edge-1 --gateway shop/edge
 
-        isthmus node token vm-7 --sidecar shop/orders --ttl 1h --out vm-7.token
+        isthmus node token vm-7 --sidecar shop/orders --label app=orders --ttl 1h --out vm-7.token
     """
-    given = {_Kind.GATEWAY: gateway, _Kind.SIDECAR: sidecar, _Kind.GROUP: group}
-    scopes = [(kind, value) for kind, value in given.items() if value is not None]
-    if len(scopes) != 1:
-        raise typer.BadParameter("one of --gateway, --sidecar, --workload-group says what the machine is for")
-    (kind, value) = scopes[0]
-    namespace, slash, named = value.partition("/")
-    if not (namespace and slash and named):
-        raise typer.BadParameter(f'"{value}" is not NAMESPACE/NAME', param_hint=f"--{kind.value}")
+    scope = _scope({ScopeKind.GATEWAY: gateway, ScopeKind.SIDECAR: sidecar, ScopeKind.GROUP: group}, label)
     seconds = parse_duration(ttl)
     if seconds is None:
         raise typer.BadParameter(f'"{ttl}" is not a duration (such as 10m)', param_hint="--ttl")
     client = ApiClient(StateDir.at(state).api_socket)
-    made = asyncio.run(client.invite(name, f"{kind.value}:{value}", int(seconds.total_seconds())))
+    made = asyncio.run(client.invite(name, str(scope), int(seconds.total_seconds())))
     if target is not None:
         StateDir.at(target.absolute().parent).write_private(target.name, f"{made['token']}\n".encode())
-    command = _command(kind, namespace, named, value, made["control_plane"], target)
+    command = _command(scope, made["control_plane"], target)
     if output is Format.JSON:
         print_json({key: made[key] for key in made if target is None or key != "token"} | {"command": command})
         return 0
@@ -97,15 +87,30 @@ def token(
     return 0
 
 
-def _command(kind: _Kind, namespace: str, named: str, value: str, control_plane: str, target: Path | None) -> str:
-    argv = ["isthmus", "proxy", "gateway" if kind is _Kind.GATEWAY else "sidecar", "--control-plane", control_plane]
-    match kind:
-        case _Kind.GATEWAY:
-            argv += ["--gateway", value]
-        case _Kind.SIDECAR:
-            argv += ["--namespace", namespace, "--service-account", named]
-        case _Kind.GROUP:
-            argv += ["--workload-group", value]
+def _scope(given: Mapping[ScopeKind, str | None], label: list[str] | None) -> Scope:
+    """What the options say the machine may be. Raises BadParameter."""
+    scopes = [(kind, value) for kind, value in given.items() if value is not None]
+    if len(scopes) != 1:
+        raise typer.BadParameter("one of --gateway, --sidecar, --workload-group says what the machine is for")
+    (kind, value) = scopes[0]
+    namespace, slash, named = value.partition("/")
+    if not (namespace and slash and named):
+        raise typer.BadParameter(f'"{value}" is not NAMESPACE/NAME', param_hint=f"--{kind.value}")
+    labels = read_labels(label)
+    if labels and kind is not ScopeKind.SIDECAR:
+        raise typer.BadParameter("labels are for the program of --sidecar", param_hint="--label")
+    return Scope(kind, namespace, named, tuple(sorted(labels.items())))
+
+
+def _command(scope: Scope, control_plane: str, target: Path | None) -> str:
+    argv = ["isthmus", "proxy", "gateway" if scope.kind is ScopeKind.GATEWAY else "sidecar"]
+    argv += ["--control-plane", control_plane]
+    match scope.kind:
+        case ScopeKind.SIDECAR:
+            argv += ["--namespace", scope.namespace, "--service-account", scope.name]
+            argv += [word for key, text in scope.labels for word in ("--label", f"{key}={text}")]
+        case kind:
+            argv += [f"--{kind.value}", f"{scope.namespace}/{scope.name}"]
     if target is not None:
         argv += ["--join-file", target.name]
     return shlex.join(argv)

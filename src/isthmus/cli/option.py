@@ -46,3 +46,14 @@ class Format(StrEnum):
 
 
 Output = Annotated[Format, typer.Option("-o", "--output", help="For people, or for programs.")]
+
+
+def read_labels(written: list[str] | None) -> dict[str, str]:
+    """Of ``--label K=V``, as often as it is given. Raises BadParameter."""
+    labels = {}
+    for one in written or ():
+        key, equals, value = one.partition("=")
+        if not key or not equals:
+            raise typer.BadParameter(f'"{one}" is not K=V', param_hint="--label")
+        labels[key] = value
+    return labels

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from isthmus.cli.carry import Carry, carry
-from isthmus.cli.option import DEFAULT_STATE, State
+from isthmus.cli.option import DEFAULT_STATE, State, read_labels
 from isthmus.cli.publish import PublishHere, read_published
 from isthmus.errors import Refused
 from isthmus.kinds.shape.service_account import service_account_problem
@@ -152,7 +152,7 @@ def sidecar(
     problem = service_account_problem(service_account)
     if problem is not None:
         raise typer.BadParameter(problem, param_hint="--service-account")
-    workload = _Workload(namespace, service_account, _labels(label), tuple(map(_port, port or ())), group)
+    workload = _Workload(namespace, service_account, read_labels(label), tuple(map(_port, port or ())), group)
     own = _own_address(address, at)
 
     def offer(runtime: Path, ports: PortBook) -> Offer:
@@ -183,16 +183,6 @@ def _two(written: str, hint: str) -> tuple[str, str]:
     if not (namespace and slash and name) or "/" in name:
         raise typer.BadParameter(f'"{written}" is not NAMESPACE/NAME', param_hint=hint)
     return namespace, name
-
-
-def _labels(written: list[str] | None) -> dict[str, str]:
-    labels = {}
-    for one in written or ():
-        key, equals, value = one.partition("=")
-        if not key or not equals:
-            raise typer.BadParameter(f'"{one}" is not K=V', param_hint="--label")
-        labels[key] = value
-    return labels
 
 
 def _port(written: str) -> OfferedPort:

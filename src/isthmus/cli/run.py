@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from isthmus.api.client import ApiClient
-from isthmus.cli.option import DEFAULT_STATE, State
+from isthmus.cli.option import DEFAULT_STATE, State, read_labels
 from isthmus.errors import Refused
 from isthmus.model.proxy import Role
 from isthmus.model.workload import Network
@@ -55,12 +55,7 @@ def run(
 
         isthmus run -n shop --network isolated -- ./worker
     """
-    labels = {}
-    for written in label or ():
-        key, equals, value = written.partition("=")
-        if not key or not equals:
-            raise typer.BadParameter(f'"{written}" is not K=V', param_hint="--label")
-        labels[key] = value
+    labels = read_labels(label)
     guest = _Guest(StateDir.at(state), namespace, service_account, labels, network is NetworkOption.isolated)
     return asyncio.run(guest.run(tuple(command)))
 

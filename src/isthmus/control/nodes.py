@@ -193,7 +193,7 @@ class Nodes:
     def begin(self, name: str, offer: Offer, address: str) -> Session:
         """A node is connected and carries ``offer``. Raises Refused: not what it was let in for."""
         member = self._members[name]
-        if offer.scope != member.scope:
+        if not member.scope.allows(offer.scope):
             raise Refused(f"the node {name} was let in as {member.scope}, not as {offer.scope}")
         other = next((one.name for one in self._members.values() if one.name != name and _same(one.offer, offer)), None)
         if other is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from ipaddress import ip_address
 from typing import Any
@@ -26,23 +26,36 @@ class ScopeKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """All that a node may be. ``name``: of the gateway's proxy, the service account, or the WorkloadGroup."""
+    """All that a node may be. ``name``: of the gateway's proxy, the service account, or the WorkloadGroup.
+
+    ``labels``: those that the program of a SIDECAR may have; they put it behind Services. A group has its own.
+    """
 
     kind: ScopeKind
     namespace: str
     name: str
+    labels: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Scope:
         """Read what ``str`` of a scope wrote. Raises ValueError."""
-        kind, _, rest = text.partition(":")
+        written, _, labels = text.partition("?")
+        kind, _, rest = written.partition(":")
         namespace, slash, name = rest.partition("/")
-        if not (slash and namespace and name):
+        pairs = [label.partition("=") for label in labels.split("&") if label]
+        if not (slash and namespace and name) or not all(key and equals for key, equals, _ in pairs):
             raise ValueError(f"not a scope: {text!r}")
-        return cls(ScopeKind(kind), namespace, name)
+        if pairs and kind != ScopeKind.SIDECAR.value:
+            raise ValueError(f"labels are for the program of a sidecar: {text!r}")
+        return cls(ScopeKind(kind), namespace, name, tuple(sorted((key, value) for key, _, value in pairs)))
 
     def __str__(self) -> str:
-        return f"{self.kind.value}:{self.namespace}/{self.name}"
+        labels = "&".join(f"{key}={value}" for key, value in self.labels)
+        return f"{self.kind.value}:{self.namespace}/{self.name}" + (f"?{labels}" if labels else "")
+
+    def allows(self, wanted: Scope) -> bool:
+        """Whether a node that was let in as this may be ``wanted``: the same, with these labels or fewer."""
+        return replace(wanted, labels=()) == replace(self, labels=()) and set(wanted.labels) <= set(self.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +106,7 @@ class SidecarOffer:
     def scope(self) -> Scope:
         if self.group is not None:
             return Scope(ScopeKind.GROUP, self.namespace, self.group)
-        return Scope(ScopeKind.SIDECAR, self.namespace, self.service_account)
+        return Scope(ScopeKind.SIDECAR, self.namespace, self.service_account, tuple(sorted(self.labels.items())))
 
     def app_port(self, number: int) -> int:
         """Where the program takes what comes for a port; of ports that it did not speak of, the same number."""
