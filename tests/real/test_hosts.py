@@ -28,7 +28,8 @@ APP = Path(__file__).parent / "app.py"
 PORT = 15012
 SVID_TTL = 60
 """Seconds: renewed at half, so 27 are left at least when the control plane goes, and it needs some to come back."""
-AWAY = 10.0
+AWAY = 20.0
+"""To SVID_TTL as an hour to the three that certificates live under `serve --listen`."""
 MESH = """\
 apiVersion: networking.istio.io/v1
 kind: Gateway
