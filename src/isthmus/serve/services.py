@@ -176,6 +176,9 @@ class _Services:
         handlers, admission = self._handlers(keeper)
         listen = self._options.listen
         grpc_server = await serve_grpc(handlers, tls, self._ads, self._folders, self._enrol_socket, listen)
+        if self._options.supervisor is None:
+            # Of the level that is shown: whoever started us by hand waits for it.
+            logger.warning("ready: xDS at %s, metrics at http://%s/metrics; Ctrl-C stops it", self._ads, self._http)
         working = (
             self._plane.run(),
             self._manifests.follow(loads),
