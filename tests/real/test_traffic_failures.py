@@ -260,7 +260,8 @@ def flags(up: Up, name: str) -> list[str]:
 def test_delay(up: Up, client: httpx.Client) -> None:
     answer = ask(up, client, "delay")
     assert answer.status_code == 200
-    assert answer.elapsed.total_seconds() >= 0.4
+    # Envoy counts in whole milliseconds of its loop's last look at the clock: it may begin a moment late.
+    assert answer.elapsed.total_seconds() >= 0.39
     assert min(ask(up, client, "plain").elapsed.total_seconds() for _ in range(5)) < 0.4
     assert min(ask(up, client, "delay-none").elapsed.total_seconds() for _ in range(5)) < 0.4
 
