@@ -21,6 +21,7 @@ _SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 _SDS = "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets"
 _ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 _SECONDS = 10
+_TRIES = 20
 _CONTROL_PLANE = "isthmus.istio-system.svc"
 _BY_NAME = {"routes": ROUTE, "endpoints": ENDPOINT, "extensions": EXTENSION}
 
@@ -68,7 +69,20 @@ def traces(key_pem: bytes) -> tuple[bytes, ...]:
 
 
 def ads_bytes(up: Up, proxy_id: str, address: str) -> bytes:
-    """Every byte that the control plane at ``address`` answers this proxy with, whatever type it asks for."""
+    """Every byte that the control plane at ``address`` answers this proxy with, whatever type it asks for.
+
+    There is one stream for a proxy: this one ends the proxy's own, which connects again and may end this one first.
+    """
+    for _ in range(_TRIES):
+        try:
+            return _ads_bytes(up, proxy_id, address)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.ABORTED:
+                raise
+    raise AssertionError(f"{proxy_id} connected again {_TRIES} times before everything was here")
+
+
+def _ads_bytes(up: Up, proxy_id: str, address: str) -> bytes:
     secrets = secrets_of(up, proxy_id, SVID, ROOT_CA)
     chain, roots = secrets[SVID].tls_certificate.certificate_chain, secrets[ROOT_CA].validation_context.trusted_ca
     credentials = grpc.ssl_channel_credentials(roots.inline_bytes, key_of(secrets[SVID]), chain.inline_bytes)
