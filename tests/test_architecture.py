@@ -26,10 +26,15 @@ IMPORTS: Mapping[str, set[str]] = {
     "state": set(),
     "keeping": {"state"},
     "fetching": set(),
+    "answering": set(),
+    "cel": {"model", "envoy_api"},
+    "consumer": {"model", "state"},
+    "decide": {"answering", "consumer", "fetching", "keeping", "model", "state", "envoy_api"},
+    "limit": {"answering", "keeping", "model", "state", "envoy_api"},
     "model": set(),
     "config": {"state"},
-    "filters": {"model", "envoy_api"},
-    "kinds": {"config", "model", "filters"},
+    "filters": {"model", "envoy_api", "cel"},
+    "kinds": {"config", "model", "filters", "cel"},
     "compile": {"config", "kinds", "model"},
     "analyze": {"config", "kinds", "model"},
     "xds": {"model", "filters", "envoy_api"},
@@ -81,9 +86,10 @@ IMPORTS: Mapping[str, set[str]] = {
 """By room (package or module): the rooms, or single modules of them, that it may import beside EVERYWHERE."""
 PROTOBUF = {"envoy_api", "identity", "proxy"}
 """Rooms that name protobuf itself; those that may import envoy_api use its messages."""
-GRPC = {"ads", "identity", "proxy", "control", "serve", "handshake"}
+GRPC = {"ads", "identity", "proxy", "control", "serve", "handshake", "answering", "decide", "limit"}
 
 SHELL = {
+    "answering.py",
     "keeping.py",
     "fetching.py",
     "server.py",

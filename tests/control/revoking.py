@@ -74,7 +74,7 @@ def plane(*policies: str, leaf: Leaf = LEAF) -> ControlPlane:
 
 
 def wanted(of: ControlPlane) -> Demands:
-    return demands(of.mesh, partial(secret_value, of))
+    return demands(of.mesh, partial(secret_value, of.compiled.value))
 
 
 def held(source: Source, life: timedelta = 4 * HOUR, *revoked: int, name: Authority = ROOT) -> Held:

@@ -7,6 +7,6 @@ from .revoking import LEAF, ROOT, plane
 
 def test_the_first_key_that_there_is() -> None:
     known = plane()
-    assert secret_value(known, "shop/shop", ("cert", "tls.crt")) == LEAF.chain + ROOT.pem
-    assert secret_value(known, "shop/shop", ("ca.crt",)) is None
-    assert secret_value(known, "other/shop", ("tls.crt",)) is None
+    assert secret_value(known.compiled.value, "shop/shop", ("cert", "tls.crt")) == LEAF.chain + ROOT.pem
+    assert secret_value(known.compiled.value, "shop/shop", ("ca.crt",)) is None
+    assert secret_value(known.compiled.value, "other/shop", ("tls.crt",)) is None

@@ -55,7 +55,7 @@ class Edge:
             says(self.place, b"GET / HTTP/1.1\r\n\r\n", source)
 
     def shut_out(self, source: str, fails: Callable[[], None] | None = None) -> None:
-        """Fail until the address is shut out; again where a slow machine spread the failures over more than the interval."""
+        """Fail until the address is shut out: again, where a slow machine took longer than the interval over it."""
         deadline = time.monotonic() + _SECONDS
         while time.monotonic() < deadline:
             (fails or (lambda: self.fail(source, THRESHOLD + 2)))()

@@ -18,6 +18,7 @@ from isthmus.config.resource import Resource
 from isthmus.control.desired import (
     Node,
     fixed_places,
+    home_decision_places,
     isolated_places,
     isolated_sidecars,
     jwks_sources,
@@ -37,6 +38,7 @@ from isthmus.control.remote import (
     sidecar_ids,
     unhealthy,
 )
+from isthmus.control.secret_value import secret_value
 from isthmus.control.transition import Transition, new_places
 from isthmus.diag import Code, Diagnostic, Place, Ref, Report, Severity, Source
 from isthmus.errors import PortTaken
@@ -293,6 +295,7 @@ class ControlPlane:
         addresses.update(fixed_places(mesh))
         addresses.update(metrics_places(mesh, self._node))
         addresses.update(workload_api_places(mesh, self._node))
+        addresses.update(home_decision_places(mesh, self._node))
         addresses.update(remote_places(mesh, self.inputs.offers))
         if folders is not None:
             addresses.update(isolated_places(mesh, isolated, folders, redirects=self._node.redirects))
@@ -331,7 +334,8 @@ class ControlPlane:
 
     def _publish_plan(self, mesh: Mesh) -> None:
         known = self.plan.value
-        plan = make_plan(mesh, self.world, self._node, self._svid_ttl, known.version if known is not None else 0)
+        version = known.version if known is not None else 0
+        plan = make_plan(mesh, self.world, self._node, self._svid_ttl, version, self._secret)
         plan = replace(plan, trust=self.trust, programs=tuple(sorted(self.inputs.programs.items())))
         if known is not None and self._transition is not None:
             plan = _with_leaving(plan, known, self._transition.gone)
@@ -340,9 +344,12 @@ class ControlPlane:
         for node in {*self.inputs.offers, *self._node_plans}:
             self._publish_node_plan(mesh, node)
 
+    def _secret(self, key: str, names: tuple[str, ...]) -> bytes | None:
+        return secret_value(self.compiled.value, key, names)
+
     def _publish_node_plan(self, mesh: Mesh, node: str) -> None:
         latest = self.node_plan(node)
-        plan = replace(node_plan(mesh, self.world, node, self._node, self._svid_ttl), trust=self.trust)
+        plan = replace(node_plan(mesh, self.world, node, self._node, self._svid_ttl, self._secret), trust=self.trust)
         if latest.value is not None and self._transition is not None:
             plan = _with_leaving(plan, latest.value, self._transition.gone)
         latest.set(replace(plan, version=plan_version(plan)))

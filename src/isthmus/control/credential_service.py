@@ -107,4 +107,4 @@ class CredentialService:
 
     def _bytes(self, key: str, names: tuple[str, ...]) -> bytes | None:
         """The first of ``names`` that the Secret has; values that could not be used count as missing."""
-        return secret_value(self._plane, key, names)
+        return secret_value(self._plane.compiled.value, key, names)

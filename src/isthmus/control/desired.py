@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
 
 from isthmus.control.client_credentials import client_credentials
+from isthmus.control.decisions import ReadSecret, no_secret, planned_services, wanted_services
 from isthmus.control.registrations import planned_registrations
 from isthmus.control.server_credentials import server_credentials
 from isthmus.jwks.source import JwksSource
@@ -148,6 +149,24 @@ def metrics_places(mesh: Mesh, node: Node) -> dict[PortKey, Address]:
     }
 
 
+def decision_places(mesh: Mesh, proxies: Iterable[str], folders: Folders) -> dict[PortKey, Address]:
+    """Where the decision services answer the ``proxies`` (ids) of one machine."""
+    wanted = wanted_services(mesh)
+    return {
+        PortKey(proxy, service.value, index): Address.unix(str(folders.decision_socket(service, index)))
+        for proxy in proxies
+        for service, processes in wanted.items()
+        for index in range(processes)
+    }
+
+
+def home_decision_places(mesh: Mesh, node: Node) -> dict[PortKey, Address]:
+    """The same, of the control plane's own machine."""
+    runtime = Path(node.enrol_socket).parent
+    ids = (proxy.id for proxy in mesh.proxies if proxy.node == LOCAL_NODE)
+    return decision_places(mesh, ids, Folders(runtime, runtime))
+
+
 def workload_api_places(mesh: Mesh, node: Node) -> dict[PortKey, Address]:
     """Where the programs of this machine find the SPIFFE Workload API, by their sidecar."""
     runtime = Path(node.enrol_socket).parent
@@ -177,8 +196,10 @@ def control_plane_identity(mesh: Mesh) -> Identity:
     return Identity(settings.trust_domain, settings.root_namespace, CONTROL_PLANE_SERVICE_ACCOUNT)
 
 
-def make_plan(mesh: Mesh, world: World, node: Node, svid_ttl: timedelta, version: int = 0) -> Plan:
-    """What ``node`` runs."""
+def make_plan(
+    mesh: Mesh, world: World, node: Node, svid_ttl: timedelta, version: int = 0, secret: ReadSecret = no_secret
+) -> Plan:
+    """What ``node`` runs. ``secret`` reads what Secrets hold, for the decision services that need it."""
     return Plan(
         version=version,
         node=node.name,
@@ -193,6 +214,7 @@ def make_plan(mesh: Mesh, world: World, node: Node, svid_ttl: timedelta, version
             _planned_workload(mesh, world, workload, node) for workload in local_workloads(mesh) if workload.command
         ),
         relay=tuple(sorted(outside(mesh, world), key=str)) if world.isolated else None,
+        services=planned_services(mesh, world, node.name, secret) if node.runs else (),
     )
 
 

@@ -14,9 +14,11 @@ from isthmus.config.decode import Unreadable
 from isthmus.config.documents import read
 from isthmus.config.parse import parse
 from isthmus.config.resource import Document
+from isthmus.control.decisions import ReadSecret, no_secret, planned_services
 from isthmus.control.desired import (
     Node,
     control_plane_identity,
+    decision_places,
     planned_proxies,
     workload_environment,
 )
@@ -131,7 +133,9 @@ def remote_places(mesh: Mesh, offers: Mapping[str, Offer]) -> dict[PortKey, Addr
         if offer is None or proxy.node == NOBODY:
             continue
         runtime = Path(offer.runtime)
-        socket = Folders(runtime, runtime).metrics_socket(proxy.id)
+        folders = Folders(runtime, runtime)
+        places.update(decision_places(mesh, (proxy.id,), folders))
+        socket = folders.metrics_socket(proxy.id)
         places[PortKey(proxy.id, "metrics", 0)] = Address.unix(str(socket))
         if isinstance(offer, GatewayOffer):
             for gateway in mesh.gateways_of(proxy):
@@ -148,7 +152,9 @@ def remote_places(mesh: Mesh, offers: Mapping[str, Offer]) -> dict[PortKey, Addr
     return places
 
 
-def node_plan(mesh: Mesh, world: World, name: str, home: Node, svid_ttl: timedelta) -> Plan:
+def node_plan(
+    mesh: Mesh, world: World, name: str, home: Node, svid_ttl: timedelta, secret: ReadSecret = no_secret
+) -> Plan:
     """What another machine runs. It knows by itself how it reaches the control plane, and its program's command."""
     return Plan(
         version=0,
@@ -160,6 +166,7 @@ def node_plan(mesh: Mesh, world: World, name: str, home: Node, svid_ttl: timedel
         svid_ttl_seconds=int(svid_ttl.total_seconds()),
         proxies=planned_proxies(mesh, world, name),
         registrations=planned_registrations(mesh, name, svid_ttl),
+        services=planned_services(mesh, world, name, secret),
         workloads=tuple(
             _program(mesh, world, workload)
             for workload in mesh.workloads

@@ -24,7 +24,9 @@ class Filter(Generic[C]):
     name: str
     config: type[C]
     build: Callable[[C], tuple[Any, ...]]
-    build_route: Callable[[C], Message] | None = None
+    build_route: Callable[[Any], Message] | None = None
+    route_config: type[Any] | None = None
+    """What ``build_route`` takes, where that is not the chain's ``config``."""
     discovered: bool = False
     """Whether it changes as policies do, and so is discovered apart from its listener, which a change would drain."""
     types: tuple[str, ...] = ()

@@ -8,7 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from isthmus.diag import Origin
+from isthmus.model.attachment import Attached, TargetKind, distinct
 from isthmus.model.cluster import Resolution, Service, ServicePort
+from isthmus.model.consumer import Consumer
 from isthmus.model.federation import FederatedTrustDomain, TrustDomains
 from isthmus.model.gateway import Gateway
 from isthmus.model.host import wildcards
@@ -71,6 +73,14 @@ class Policies(Parts):
     request: tuple[RequestAuthentication, ...] = ()
     authorization: tuple[AuthorizationPolicy, ...] = ()
     broken: tuple[Broken, ...] = ()
+    clients: tuple[Attached, ...] = ()
+    access: tuple[Attached, ...] = ()
+    rego: tuple[Attached, ...] = ()
+    limits: tuple[Attached, ...] = ()
+
+
+ATTACHED = ("clients", "access", "rego", "limits")
+"""The fields of Policies whose kinds are attached by labels or by name (``model/attachment.py``)."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,9 @@ class Mesh(Parts):
     """Other trust domains whose workloads may be met; each once, none of them ours."""
     registrations: tuple[WorkloadRegistration, ...] = ()
     """In order of loading."""
+
+    consumers: Mapping[str, Consumer] = field(default_factory=dict)
+    """By ``namespace/name``."""
 
     @cached_property
     def trust_domains(self) -> TrustDomains:
@@ -239,6 +252,40 @@ class Mesh(Parts):
             return by_namespace.get((kind, namespace), by_namespace[kind, None])
         policies = getattr(self.policies, kind)
         return tuple(policy for policy in policies if policy.scope.namespace in (None, *namespaces))
+
+    @cached_property
+    def _attached_by_namespace(self) -> Mapping[tuple[str, str | None], tuple[Any, ...]]:
+        """Those with a scope, by kind (a field of Policies) and namespace; None: of every namespace alone."""
+        found: dict[tuple[str, str | None], tuple[Any, ...]] = {}
+        for kind in ATTACHED:
+            policies = [policy for policy in getattr(self.policies, kind) if policy.attachment.scope is not None]
+            for namespace in {None, *(policy.attachment.scope.namespace for policy in policies)}:
+                own = (policy for policy in policies if policy.attachment.scope.namespace in (None, namespace))
+                found[kind, namespace] = tuple(own)
+        return found
+
+    def attached_in(self, kind: str, namespaces: frozenset[str]) -> tuple[Any, ...]:
+        """The policies of a kind (of ATTACHED) whose scope can hold something in ``namespaces``, in order."""
+        by_namespace = self._attached_by_namespace
+        found = [by_namespace.get((kind, one), by_namespace[kind, None]) for one in sorted(namespaces)]
+        return found[0] if len(found) == 1 else distinct(policy for policies in found for policy in policies)
+
+    @cached_property
+    def _targeting(self) -> Mapping[tuple[str, TargetKind, str], tuple[Any, ...]]:
+        found: dict[tuple[str, TargetKind, str], list[Any]] = {}
+        for kind in ATTACHED:
+            for policy in getattr(self.policies, kind):
+                for target in dict.fromkeys((one.kind, one.key) for one in policy.attachment.targets):
+                    found.setdefault((kind, *target), []).append(policy)
+        return {key: tuple(policies) for key, policies in found.items()}
+
+    def targeting(self, kind: str, target: TargetKind, key: str) -> tuple[Any, ...]:
+        """The policies of a kind (of ATTACHED) that name ``target`` ``namespace/name``, or a section of it, in order."""
+        return self._targeting.get((kind, target, key), ())
+
+    def has_targets(self, kind: str) -> bool:
+        """Whether any policy of a kind (of ATTACHED) names what it is about."""
+        return any(of == kind for of, _, _ in self._targeting)
 
     @cached_property
     def anywhere(self) -> bool:

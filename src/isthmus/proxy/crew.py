@@ -24,6 +24,7 @@ from isthmus.proxy.log import Logs
 from isthmus.proxy.namespace import Namespace
 from isthmus.proxy.place import Folders, bootstrap_settings
 from isthmus.proxy.plan import Plan, PlannedProxy, PlannedWorkload, Redirection
+from isthmus.proxy.decision import DecisionProgram
 from isthmus.proxy.relay import RelayProgram
 from isthmus.proxy.workload import LocalProgram, Sink
 from isthmus.xds.relay import RELAY_ID
@@ -54,6 +55,7 @@ class Crew:
         self._workloads: dict[str, tuple[PlannedWorkload, LocalProgram, Kept]] = {}
         self._leaving: dict[str, tuple[Kept, asyncio.Task[None]]] = {}
         self._relay: Kept | None = None
+        self._services: dict[str, tuple[DecisionProgram, Kept]] = {}
         self._namespaces: dict[str, Namespace] = {}
         self._outdated: list[Namespace] = []
         self._closing: set[asyncio.Task[None]] = set()
@@ -75,6 +77,7 @@ class Crew:
     def follow(self, plan: Plan) -> None:
         """Bring what runs to ``plan``; does not wait for it. An Envoy whose bootstrap changed is replaced."""
         self._follow_relay(plan)
+        self._follow_services(plan)
         envoys = {proxy.id: self._envoy(plan, proxy) for proxy in plan.proxies}
         workloads = {f"{one.namespace}/{one.name}": one for one in plan.workloads}
         for name in [name for name, (planned, _, _) in self._workloads.items() if workloads.get(name) != planned]:
@@ -103,9 +106,10 @@ class Crew:
             self._relay = None
 
     async def silent(self) -> tuple[str, ...]:
-        """The local programs that do not listen yet where they should; without those that have failed already."""
+        """What does not listen yet where it should, local programs and services; without what has failed already."""
         starting = {name: program for name, (_, program, kept) in self._workloads.items() if not kept.failed}
-        return tuple([name for name, program in starting.items() if not await program.listens()])
+        services = tuple(name for name, (one, kept) in self._services.items() if not (kept.failed or one.listens))
+        return (*services, *[name for name, program in starting.items() if not await program.listens()])
 
     async def listening(self) -> frozenset[str]:
         """The sidecars (by id) whose local program has listened where it should since it was last started."""
@@ -131,6 +135,7 @@ class Crew:
         await asyncio.gather(*(task for _, task in list(self._leaving.values())))
         if self._relay is not None:
             await self._relay.stop()
+        await asyncio.gather(*(kept.stop() for _, kept in self._services.values()))
         for namespace in self._namespaces.values():
             namespace.close()
 
@@ -143,6 +148,7 @@ class Crew:
         yield from (kept for kept, _ in self._leaving.values())
         yield from (kept for _, kept in self._envoys.values())
         yield from (kept for _, _, kept in self._workloads.values())
+        yield from (kept for _, kept in self._services.values())
         if self._relay is not None:
             yield self._relay
 
@@ -157,6 +163,20 @@ class Crew:
             self._say(RELAY_ID, f"what isolated workloads may reach stays as it was: {failed}")
         if self._relay is None:
             self._relay = self._begin(RELAY_ID, program.start, program.stop, _at_once())
+
+    def _follow_services(self, plan: Plan) -> None:
+        """Before the Envoys that ask them; what is no longer asked ends once those who asked are gone."""
+        planned = {one.name: one for one in plan.services}
+        for name in self._services.keys() - planned.keys():
+            self._leave(self._services.pop(name)[1], self._all_left())
+        for name, one in planned.items():
+            known = self._services.get(name)
+            if known is not None and known[0].takes(one):
+                continue
+            if known is not None:
+                self._leave(known[1])
+            program = DecisionProgram(one, self._settings.folders, self._logs)
+            self._services[name] = program, self._begin(name, program.start, program.stop, _at_once())
 
     def _namespace(self, proxy_id: str, redirection: Redirection | None) -> Namespace:
         """The sidecar's; a new one where the redirection is another, which is laid with the network."""

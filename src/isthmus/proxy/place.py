@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from isthmus.model.decision import DecisionService
 from isthmus.model.world import Address
 from isthmus.proxy.plan import Plan, PlannedProxy
 from isthmus.xds.bootstrap import BootstrapSettings
@@ -63,6 +64,10 @@ class Folders:
     def metrics_socket(self, proxy_id: str) -> Path:
         """Where an Envoy exports its metrics to; itself listens there while there is a receiver."""
         return self.runtime / f"{_short(proxy_id)}.metrics"
+
+    def decision_socket(self, service: DecisionService, index: int) -> Path:
+        """Where one process of a decision service answers this machine's Envoys."""
+        return self.runtime / f"{service.value}-{index}.decide"
 
     @property
     def workload_socket(self) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from isthmus.model.decision import DecisionService
 from isthmus.model.probe import Probe, probe_from_json, probe_to_json
 from isthmus.model.proxy import Role
 from isthmus.model.registration import Selectors
@@ -105,6 +106,23 @@ class PlannedWorkload:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedService:
+    """One process of this node that answers its Envoys' questions: ``module``, told ``settings`` (JSON).
+
+    ``settings`` may hold secrets: they travel as the plan does, and to the process by its standard input.
+    """
+
+    service: DecisionService
+    index: int
+    module: str
+    settings: str = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        return f"{self.service.value}-{self.index}"
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedRegistration:
     """Processes of this node that meet ``selectors`` may have ``identity`` (a SPIFFE ID) of the Workload API."""
 
@@ -135,12 +153,13 @@ class Plan:
     registrations: tuple[PlannedRegistration, ...] = ()
     programs: tuple[tuple[str, int], ...] = ()
     """Sidecars (by id) and the processes that hold them from outside: those of ``isthmus run``."""
+    services: tuple[PlannedService, ...] = ()
     trust: tuple[TrustBundle, ...] = ()
     """What proxies trust, their own trust domain's first: every root, those that do not sign yet or any more too."""
 
     def for_agent(self) -> Plan:
-        """Without the programs: the agent has no business with their environment."""
-        return replace(self, workloads=())
+        """Without the programs and the decision services: the agent has no business with what those are told."""
+        return replace(self, workloads=(), services=())
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
@@ -173,6 +192,10 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "registrations": [asdict(registration) for registration in plan.registrations],
         "programs": [list(program) for program in plan.programs],
         "trust": [asdict(bundle) for bundle in plan.trust],
+        "services": [
+            {"service": one.service.value, "index": one.index, "module": one.module, "settings": one.settings}
+            for one in plan.services
+        ],
     }
 
 
@@ -252,6 +275,10 @@ def from_json(value: str | bytes | dict[str, Any]) -> Plan:
             ),
             registrations=tuple(_registration_from_json(one) for one in data["registrations"]),
             programs=tuple((sidecar, pid) for sidecar, pid in data["programs"]),
+            services=tuple(
+                PlannedService(DecisionService(one["service"]), one["index"], one["module"], one["settings"])
+                for one in data["services"]
+            ),
         )
     except (KeyError, TypeError) as broken:
         # Not the data itself: it holds the workloads' environment.

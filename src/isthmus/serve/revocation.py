@@ -47,7 +47,7 @@ class Revocation:
                 self._plane.changed()
 
     def _arrange(self) -> None:
-        self._wanted = demands(self._plane.mesh, partial(secret_value, self._plane))
+        self._wanted = demands(self._plane.mesh, partial(secret_value, self._plane.compiled.value))
         self._service.watch(self._wanted.sources)
 
     def _tell(self) -> bool:

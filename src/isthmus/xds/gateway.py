@@ -30,6 +30,7 @@ from isthmus.xds.observe import Observed, observe_http
 from isthmus.xds.on_demand import LONGEST_HANDSHAKE, get_on_demand, on_demand
 from isthmus.xds.policy import edge_headers, http_policy
 from isthmus.xds.route import MAX_DIRECT_RESPONSE_BYTES, Caller, build_routes, redirect_to_https
+from isthmus.xds.route_policy import route_configs
 from isthmus.xds.route_tree import virtual_host
 from isthmus.xds.snapshot import Built, build, build_joined, repeated
 
@@ -54,6 +55,10 @@ class _Opened:
         return server_routes(
             self.gateway.name, self.gateway.namespace, server.port, server.port_name, tls=server.tls is not None
         )
+
+
+_Bound = tuple[Gateway, RouteTable, str]
+"""A VirtualService at a Gateway, by the server of that port name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +167,7 @@ def _build_chain(context: Context, routes: str, group: Sequence[_Opened], shared
 
 def _build_route_configuration(context: Context, name: str, known: _Port, group: Sequence[_Opened]) -> Built:
     port = known.number
-    hosts: dict[str, list[Any]] = defaultdict(list)
+    hosts: dict[str, list[_Bound]] = defaultdict(list)
     origins: list[Origin] = []
     redirects: dict[str, int] = {}
     misdirected = frozenset(known.demanding.within([(one.gateway, one.server) for one in group]))
@@ -175,7 +180,7 @@ def _build_route_configuration(context: Context, name: str, known: _Port, group:
         for bound_host, table in (found for host in one.server.hosts for found in bindings.of(host)):
             if not misdirected.isdisjoint(wildcards(bound_host)):
                 continue
-            hosts[bound_host].append((one.gateway, table))
+            hosts[bound_host].append((one.gateway, table, one.server.port_name))
             origins.append(table.origin)
     virtual_hosts = [
         route_v3.VirtualHost(name=f"{host}:{port}", domains=[host], routes=[redirect_to_https(target)])
@@ -211,9 +216,7 @@ def _certificate_header(name: str) -> Any:
     return option(header=header, append_action=option.OVERWRITE_IF_EXISTS_OR_ADD)
 
 
-def _build_hosts(
-    context: Context, port: int, scheme: str, named: tuple[tuple[str, tuple[tuple[Gateway, RouteTable], ...]], ...]
-) -> bytes:
+def _build_hosts(context: Context, port: int, scheme: str, named: tuple[tuple[str, tuple[_Bound, ...]], ...]) -> bytes:
     """Some virtual hosts, serialised: most stay as they were when one changes."""
     hosts = (
         virtual_host(f"{host}:{port}", [host], _host_routes(context, port, scheme, bound)) for host, bound in named
@@ -229,10 +232,11 @@ def _closed(context: Context, port: int) -> Iterator[str]:
                 yield from server.hosts
 
 
-def _host_routes(context: Context, port: int, scheme: str, bound: Sequence[tuple[Gateway, RouteTable]]) -> list[Any]:
+def _host_routes(context: Context, port: int, scheme: str, bound: Sequence[_Bound]) -> list[Any]:
     published = context.world.address(context.proxy.id, "gateway", port)
+    at = Listening(port, published.host if published is not None else None)
     callers = {
-        gateway.key: Caller(
+        (gateway.key, server): Caller(
             gateway=gateway.key,
             namespace=context.proxy.namespace,
             labels=context.proxy.labels,
@@ -241,13 +245,15 @@ def _host_routes(context: Context, port: int, scheme: str, bound: Sequence[tuple
             cluster_of=context.cluster_of,
             scheme=scheme,
             traffic_of=context.traffic_of,
+            server=server,
+            policies_at=lambda place: route_configs(context, at, place, gateway_listener(port)),
         )
-        for gateway, _ in bound
+        for gateway, _, server in bound
     }
     # A table is bound twice where several of its hosts have the same in common with the server's.
     once: dict[tuple[str, str, str], tuple[RouteTable, Caller]] = {}
-    for gateway, table in bound:
-        once.setdefault((gateway.key, table.namespace, table.name), (table, callers[gateway.key]))
+    for gateway, table, server in bound:
+        once.setdefault((gateway.key, table.namespace, table.name), (table, callers[gateway.key, server]))
     return build_routes(once.values())
 
 

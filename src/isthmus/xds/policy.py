@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from isthmus.diag import Origin
 from isthmus.filters.allow_policies import AllowPolicies
@@ -13,12 +13,12 @@ from isthmus.filters.cors import Cors
 from isthmus.filters.decision_time import DecisionTime
 from isthmus.filters.ext_authz import Custom, CustomProvider, custom_log_fields
 from isthmus.filters.fault import Fault
-from isthmus.filters.jwt_authn import JwtAuthn, JwtProviderConfig, reserved_headers
+from isthmus.filters.jwt_authn import JwtAuthn, reserved_headers
 from isthmus.filters.rbac import Allow, Audit, Deny, NamedRule, build_network
 from isthmus.filters.router import Router
 from isthmus.model.match import Exact, Regex, Suffix
 from isthmus.model.mesh import Mesh
-from isthmus.model.policy import Action, AuthorizationPolicy, Broken, JwtRule, RequestAuthentication
+from isthmus.model.policy import Action, AuthorizationPolicy, Broken
 from isthmus.model.predicate import (
     FALSE,
     TRUE,
@@ -38,32 +38,13 @@ from isthmus.model.predicate import (
 )
 from isthmus.model.proxy import Role
 from isthmus.model.route import Destination as RouteDestination
-from isthmus.model.selector import Scope
-from isthmus.xds.claim import routes_ask_claims
 from isthmus.xds.context import Context
 from isthmus.xds.observe import tracing_at
+from isthmus.xds.route_policy import chain_configs, route_origins
+from isthmus.xds.token_rule import jwt_authn, jwt_rules, request_policies, selected
 
 REVOKED = "isthmus-revoked-identity"
 """The rule that refuses a revoked identity, as access logs name it."""
-
-
-class Scoped(Protocol):
-    """Any policy that selects proxies."""
-
-    @property
-    def scope(self) -> Scope: ...
-
-
-P = TypeVar("P", bound=Scoped)
-
-
-def selected(context: Context, policies: Iterable[P]) -> tuple[P, ...]:
-    """The policies that speak of the proxy; those of the root namespace and of its own are united."""
-    namespaces = context.policy_namespaces
-    labels = context.proxy.labels
-    return tuple(
-        policy for policy in policies if any(policy.scope.selects(namespace, labels) for namespace in namespaces)
-    )
 
 
 # Each a part by itself: most proxies' policies are the same when somebody else's change.
@@ -73,26 +54,12 @@ def authorization_policies(context: Context) -> tuple[AuthorizationPolicy, ...]:
     return context.aspect(_authorization)
 
 
-def request_policies(context: Context) -> tuple[RequestAuthentication, ...]:
-    return context.aspect(_request)
-
-
 def _authorization(context: Context) -> tuple[AuthorizationPolicy, ...]:
     return selected(context, context.mesh.policies_in("authorization", context.policy_namespaces))
 
 
 def _broken_policies(context: Context) -> tuple[Broken, ...]:
     return selected(context, context.mesh.policies_in("broken", context.policy_namespaces))
-
-
-def _request(context: Context) -> tuple[RequestAuthentication, ...]:
-    return selected(context, context.mesh.policies_in("request", context.policy_namespaces))
-
-
-def jwt_rules(context: Context) -> tuple[JwtRule, ...]:
-    """The token rules for the proxy, merged and sorted by issuer, as Istio does."""
-    rules = (rule for policy in request_policies(context) for rule in policy.rules)
-    return tuple(sorted(rules, key=lambda rule: rule.issuer))
 
 
 def output_headers(context: Context) -> tuple[str, ...]:
@@ -137,16 +104,12 @@ class HttpPolicy:
 def http_policy(context: Context, at: Destination) -> HttpPolicy:
     """What the policies make of one port. The usual filters are always there: policies come without a new listener."""
     policies = authorization_policies(context)
-    rules = jwt_rules(context)
     edge = context.proxy.role is Role.GATEWAY
     providers, unknown = _custom(context, policies, at)
     denied = (*_revoked(context), *_broken(context), *unknown, *_rules(policies, Action.DENY, at))
     allow = _allow(policies, at)
     filters: dict[type, Any] = {
-        JwtAuthn: JwtAuthn(
-            tuple(JwtProviderConfig(rule, context.world.keys_of(rule).jwks) for rule in rules),
-            clear_route_cache=edge and routes_ask_claims(context),
-        ),
+        JwtAuthn: jwt_authn(context),
         AllowPolicies: AllowPolicies(tuple(rule.name for rule in allow.rules or ())),
         Deny: Deny(denied, _rules(policies, Action.DENY, at, dry_run=True)),
         Allow: allow,
@@ -159,11 +122,13 @@ def http_policy(context: Context, at: Destination) -> HttpPolicy:
         filters[DecisionTime] = DecisionTime()
     if providers:
         filters[Custom] = Custom(providers)
+    filters.update(chain_configs(context, at))
     audited = _rules(policies, Action.AUDIT, at)
     if audited:
         filters[Audit] = Audit(audited)
     requests = tuple(policy.origin for policy in request_policies(context))
-    return HttpPolicy(filters, (*(policy.origin for policy in policies), *requests))
+    own = (*(policy.origin for policy in policies), *requests, *route_origins(context))
+    return HttpPolicy(filters, own)
 
 
 def tcp_filters(context: Context, at: Destination, stat_prefix: str) -> tuple[tuple[Any, ...], tuple[str, ...]]:

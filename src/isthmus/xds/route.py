@@ -10,6 +10,7 @@ from typing import Any
 from isthmus.envoy_api import any_of, duration
 from isthmus.envoy_api.packages import core_v3, matcher_v3, previous_hosts_v3, protobuf, route_v3, type_v3
 from isthmus.filters import FILTERS
+from isthmus.model.attachment import RoutePlace
 from isthmus.model.match import Exact, Prefix, Regex, StringMatch
 from isthmus.model.route import (
     MESH,
@@ -59,6 +60,10 @@ class Caller:
     """``https`` where the requests come over TLS."""
     traffic_of: Callable[[Destination], TrafficPolicy] = lambda destination: TrafficPolicy()
     """What DestinationRules say of a destination."""
+    server: str = ""
+    """The name of the gateway's server's port."""
+    policies_at: Callable[[RoutePlace], Mapping[str, Any]] = lambda place: {}
+    """What a route tells filters, by their name, because of the policies that hold there."""
 
 
 def build_routes(bound: Iterable[tuple[RouteTable, Caller]]) -> list[Any]:
@@ -79,6 +84,7 @@ def _table_routes(table: RouteTable, caller: Caller) -> tuple[list[Any], Any]:
             if not _applies(match, table, caller):
                 continue
             envoy_route = _build_route(route, match, caller)
+            _add_policies(envoy_route, route, table, caller)
             if _match_is_everything(match):
                 return built, envoy_route
             built.append(envoy_route)
@@ -118,6 +124,12 @@ def _build_route(route: HttpRoute, match: RouteMatch, caller: Caller) -> Any:
         if config is not None and filter_.build_route is not None:
             built.typed_per_filter_config[filter_.name].CopyFrom(any_of(filter_.build_route(config)))
     return built
+
+
+def _add_policies(built: Any, route: HttpRoute, table: RouteTable, caller: Caller) -> None:
+    place = RoutePlace(caller.gateway, caller.server, f"{table.namespace}/{table.name}", route.name)
+    for name, message in caller.policies_at(place).items():
+        built.typed_per_filter_config[name].CopyFrom(any_of(message))
 
 
 def default_route(name: str, destination: Destination, caller: Caller) -> Any:

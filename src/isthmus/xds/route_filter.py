@@ -9,7 +9,7 @@ from isthmus.filters.fault import Fault
 from isthmus.filters.jwt_authn import JwtAuthn, JwtProviderConfig
 from isthmus.xds.claim import routes_ask_claims
 from isthmus.xds.context import Context
-from isthmus.xds.policy import jwt_rules
+from isthmus.xds.token_rule import jwt_rules
 
 
 def route_filters(context: Context) -> dict[type, Any]:

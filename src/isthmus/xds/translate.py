@@ -14,6 +14,7 @@ from isthmus.xds.cache import Memory
 from isthmus.xds.capture import build_capture
 from isthmus.xds.cluster import build_black_hole, build_outbound, build_passthrough, credential_wanted
 from isthmus.xds.context import Context
+from isthmus.xds.decision import build_decision_clusters
 from isthmus.xds.endpoint import backends, build_load_assignment, in_subset
 from isthmus.xds.gateway import build_gateway
 from isthmus.xds.inbound import build_discovered, build_workload
@@ -62,12 +63,17 @@ def _own(context: Context) -> Iterator[Built]:
         if any(built.name == OUTBOUND_ROUTES for built in outbound):
             yield context.recall(build_proxy_routes)
     yield from context.recall(_metrics_export)
+    yield from context.recall(_decisions)
     yield from context.recall(_named)
     yield from context.recall(_fallbacks)
 
 
 def _gateway(context: Context) -> tuple[Built, ...]:
     return tuple(build_gateway(context))
+
+
+def _decisions(context: Context) -> tuple[Built, ...]:
+    return tuple(build_decision_clusters(context))
 
 
 def _metrics_export(context: Context) -> tuple[Built, ...]:

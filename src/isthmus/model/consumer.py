@@ -1,0 +1,36 @@
+"""Consumers: who a client is, whatever it proves itself with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from isthmus.diag import Origin
+
+CLIENT = "envoy.filters.http.ext_authz"
+"""The dynamic metadata in which a verified client is told: :data:`CLIENT_KEYS`.
+
+Envoy's, not ours: an ext_authz filter writes into this one namespace, whatever its own name is, on a denial too, and what
+several filters write is merged by key. So external providers may not write any (``filters/ext_authz.py``), and what other
+services of ours write there has other keys, ``reason`` aside."""
+CLIENT_KEYS = ("consumer", "consumer_namespace", "groups", "plan", "method", "claims", "reason")
+"""``groups``: a list; ``method``: how the client was verified; ``claims``: of an introspected token; ``reason``: of a
+refusal."""
+CONSUMER_HEADER = "x-isthmus-consumer"
+"""What tells the upstream who the client is, as ``namespace/name``; nobody else may say so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """Its credentials are in the store alone."""
+
+    name: str
+    namespace: str
+    origin: Origin
+    groups: tuple[str, ...] = ()
+    plan: str | None = None
+    certificates: tuple[str, ...] = ()
+    """Subject alternative names (URI or DNS), or Common Names written ``CN=...``, of its client certificates."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"

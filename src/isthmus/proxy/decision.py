@@ -1,0 +1,62 @@
+"""One decision process of this node: what starts it, tells it what to know, and ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from datetime import timedelta
+
+from isthmus.proxy.child import Child, start_child
+from isthmus.proxy.log import Logs
+from isthmus.proxy.place import Folders
+from isthmus.proxy.plan import PlannedService
+
+_GRACE = timedelta(seconds=4)
+
+
+class DecisionProgram:
+    """``planned``: the first of what it is told; later settings come by :meth:`takes`."""
+
+    def __init__(self, planned: PlannedService, folders: Folders, logs: Logs) -> None:
+        self._planned = planned
+        self._folders = folders
+        self._logs = logs
+        self._child: Child | None = None
+
+    def takes(self, planned: PlannedService) -> bool:
+        """Tell it the settings of ``planned``, if they are new; false: it would have to be another program."""
+        if planned.module != self._planned.module:
+            return False
+        if planned.settings != self._planned.settings:
+            self._planned = planned
+            self._tell({"settings": json.loads(planned.settings)})
+        return True
+
+    async def start(self, _last_code: int | None = None) -> Child:
+        """Raises OSError."""
+        planned = self._planned
+        argv = (sys.executable, "-m", planned.module)
+        with self._logs.open(self._folders.log(planned.name)) as log:
+            self._child = await start_child(
+                argv, stdin=asyncio.subprocess.PIPE, stdout=log.writer, stderr=log.writer, tied=False
+            )
+        socket = self._folders.decision_socket(planned.service, planned.index)
+        state = str(self._folders.state)
+        self._tell({"socket": str(socket), "state": state, "settings": json.loads(self._planned.settings)})
+        return self._child
+
+    @property
+    def listens(self) -> bool:
+        return self._folders.decision_socket(self._planned.service, self._planned.index).is_socket()
+
+    async def stop(self, child: Child) -> int:
+        """It ends with its standard input."""
+        if child.stdin is not None:
+            child.stdin.close()
+        return await child.end_by(_GRACE)
+
+    def _tell(self, message: dict[str, object]) -> None:
+        child = self._child
+        if child is not None and child.stdin is not None and not child.stdin.is_closing():
+            child.stdin.write(json.dumps(message).encode() + b"\n")

@@ -1,0 +1,50 @@
+"""Policies that hold for a whole proxy, or for one http route of a gateway instead: the more specific one.
+
+A kind of policy is one entry of :data:`ROUTE_POLICIES`. Its filter stands in the chain of every port as soon as any
+policy of the kind is about the proxy; what an http route says otherwise stands at the route.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from isthmus.diag import Origin
+from isthmus.filters import FILTERS
+from isthmus.model.attachment import RoutePlace
+from isthmus.model.predicate import Destination
+from isthmus.xds.attached import RoutePolicy, attached, concerns, named_at
+from isthmus.xds.context import Context
+
+ROUTE_POLICIES: tuple[RoutePolicy, ...] = ()
+
+
+def chain_configs(context: Context, at: Destination) -> dict[type, Any]:
+    """What all kinds tell the filters of one port."""
+    found: dict[type, Any] = {}
+    for policy in ROUTE_POLICIES:
+        if concerns(context, policy.kind):
+            found.update(policy.chain(context, at))
+    return found
+
+
+def route_configs(context: Context, at: Destination, place: RoutePlace, scope: str) -> dict[str, Any]:
+    """What one route of a gateway tells the filters, by the name that they have in the chain called ``scope``."""
+    configs: dict[type, Any] = {}
+    for policy in ROUTE_POLICIES:
+        if named_at(context, policy.kind, place):
+            configs.update(policy.route(context, at, place))
+    built: dict[str, Any] = {}
+    for filter_ in FILTERS:
+        config = configs.pop(filter_.route_config or filter_.config, None)
+        if config is not None:
+            if filter_.build_route is None:
+                raise ValueError(f"{filter_.name} says the same at every route")
+            built[f"{scope}/{filter_.name}" if filter_.discovered else filter_.name] = filter_.build_route(config)
+    if configs:
+        raise ValueError(f"no filter takes {', '.join(sorted(config.__name__ for config in configs))}")
+    return built
+
+
+def route_origins(context: Context) -> tuple[Origin, ...]:
+    """The policies that are about a proxy, or about any route of it."""
+    return tuple(policy.origin for one in ROUTE_POLICIES for policy in attached(context, one.kind))
