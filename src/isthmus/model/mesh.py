@@ -283,9 +283,10 @@ class Mesh(Parts):
         """The policies of a kind (of ATTACHED) that name ``target`` ``namespace/name``, or a section of it, in order."""
         return self._targeting.get((kind, target, key), ())
 
-    def has_targets(self, kind: str) -> bool:
-        """Whether any policy of a kind (of ATTACHED) names what it is about."""
-        return any(of == kind for of, _, _ in self._targeting)
+    @cached_property
+    def targeted_kinds(self) -> frozenset[str]:
+        """The kinds (of ATTACHED) of which any policy names what it is about."""
+        return frozenset(kind for kind, _, _ in self._targeting)
 
     @cached_property
     def anywhere(self) -> bool:

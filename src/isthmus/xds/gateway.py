@@ -30,7 +30,7 @@ from isthmus.xds.observe import Observed, observe_http
 from isthmus.xds.on_demand import LONGEST_HANDSHAKE, get_on_demand, on_demand
 from isthmus.xds.policy import edge_headers, http_policy
 from isthmus.xds.route import MAX_DIRECT_RESPONSE_BYTES, Caller, build_routes, redirect_to_https
-from isthmus.xds.route_policy import route_configs
+from isthmus.xds.route_policy import route_policies
 from isthmus.xds.route_tree import virtual_host
 from isthmus.xds.snapshot import Built, build, build_joined, repeated
 
@@ -234,7 +234,7 @@ def _closed(context: Context, port: int) -> Iterator[str]:
 
 def _host_routes(context: Context, port: int, scheme: str, bound: Sequence[_Bound]) -> list[Any]:
     published = context.world.address(context.proxy.id, "gateway", port)
-    at = Listening(port, published.host if published is not None else None)
+    policies_at = route_policies(context, Listening(port, published and published.host), gateway_listener(port))
     callers = {
         (gateway.key, server): Caller(
             gateway=gateway.key,
@@ -246,7 +246,7 @@ def _host_routes(context: Context, port: int, scheme: str, bound: Sequence[_Boun
             scheme=scheme,
             traffic_of=context.traffic_of,
             server=server,
-            policies_at=lambda place: route_configs(context, at, place, gateway_listener(port)),
+            policies_at=policies_at,
         )
         for gateway, _, server in bound
     }

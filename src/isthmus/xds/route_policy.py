@@ -6,6 +6,7 @@ policy of the kind is about the proxy; what an http route says otherwise stands 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from isthmus.diag import Origin
@@ -13,9 +14,10 @@ from isthmus.filters import FILTERS
 from isthmus.model.attachment import RoutePlace
 from isthmus.model.predicate import Destination
 from isthmus.xds.attached import RoutePolicy, attached, concerns, named_at
+from isthmus.xds.clients import CLIENTS
 from isthmus.xds.context import Context
 
-ROUTE_POLICIES: tuple[RoutePolicy, ...] = ()
+ROUTE_POLICIES: tuple[RoutePolicy, ...] = (CLIENTS,)
 
 
 def chain_configs(context: Context, at: Destination) -> dict[type, Any]:
@@ -27,10 +29,18 @@ def chain_configs(context: Context, at: Destination) -> dict[type, Any]:
     return found
 
 
-def route_configs(context: Context, at: Destination, place: RoutePlace, scope: str) -> dict[str, Any]:
-    """What one route of a gateway tells the filters, by the name that they have in the chain called ``scope``."""
+def route_policies(context: Context, at: Destination, scope: str) -> Callable[[RoutePlace], Mapping[str, Any]]:
+    """What each route of one port of a gateway tells the filters, by the name that they have in the chain ``scope``."""
+    kinds = context.mesh.targeted_kinds
+    policies = tuple(policy for policy in ROUTE_POLICIES if policy.kind in kinds)
+    return lambda place: _route_configs(policies, context, at, place, scope) if policies else {}
+
+
+def _route_configs(
+    policies: tuple[RoutePolicy, ...], context: Context, at: Destination, place: RoutePlace, scope: str
+) -> dict[str, Any]:
     configs: dict[type, Any] = {}
-    for policy in ROUTE_POLICIES:
+    for policy in policies:
         if named_at(context, policy.kind, place):
             configs.update(policy.route(context, at, place))
     built: dict[str, Any] = {}
