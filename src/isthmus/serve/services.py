@@ -11,9 +11,8 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 
@@ -27,7 +26,7 @@ from isthmus.control import garbage
 from isthmus.control.admission import Admission
 from isthmus.control.control_plane import ControlPlane
 from isthmus.control.credential_service import CredentialService
-from isthmus.control.desired import Node, listening_places, wants_isolation, wants_redirection
+from isthmus.control.desired import Node
 from isthmus.control.guests import Guests
 from isthmus.control.handshakes import Handshakes
 from isthmus.control.jwt_authority import JwtAuthority
@@ -47,7 +46,6 @@ from isthmus.federation.fetch import HttpsBundleFetcher
 from isthmus.federation.server import FederationService
 from isthmus.federation.store import BundleStore
 from isthmus.handshake.server import HandshakeService
-from isthmus.identity.authority import Authority
 from isthmus.identity.enrolment import JoinTokens
 from isthmus.identity.jwt_server import JwtService
 from isthmus.identity.jwt_store import load as load_jwt_keys
@@ -62,7 +60,6 @@ from isthmus.proxy.envoy import AdminClient
 from isthmus.proxy.log import Logs
 from isthmus.proxy.namespace import Refusals, refusals_once
 from isthmus.proxy.place import Folders
-from isthmus.proxy.plan import TrustBundle
 from isthmus.proxy.ports import PortBook
 from isthmus.revocation.fetch import HttpFetcher as RevocationFetcher
 from isthmus.revocation.server import RevocationService
@@ -78,8 +75,11 @@ from isthmus.serve.http_port import serve_http
 from isthmus.serve.manifests import Manifests
 from isthmus.serve.nodes import follow_nodes, forget_the_lost, node_gauges, serve_enrolment
 from isthmus.serve.options import ServeOptions
+from isthmus.serve.orphan import until_orphaned
 from isthmus.serve.proxies import Proxies
 from isthmus.serve.revocation import Revocation
+from isthmus.serve.trust import Trust
+from isthmus.serve.unused import warn_of_unused
 from isthmus.state import StateDir
 
 if TYPE_CHECKING:
@@ -137,13 +137,16 @@ class _Services:
         self._statuses = Statuses()
         self._proxies = Proxies(self._plane, self._statuses, transition)
         self._tokens = JoinTokens(self._keeping)
-        self._spire = _svid_source(options)
         self._jwt = JwtAuthority(load_jwt_keys(state), self._keeping, _now)
+        self._trust = Trust(self._plane, self._jwt, _svid_source(options))
         self._nodes = Nodes(self._keeping, _now, options.node_grace)
         follow_nodes(self._plane, self._nodes)
         self._drift = DriftService(Wants(self._plane, self._statuses, self._folders), Looks(self._folders))
         self._bundles = FederationService(
-            HttpsBundleFetcher(trust()), BundleStore(state.path / "federation"), self._own_roots, counts=self._counts
+            HttpsBundleFetcher(trust()),
+            BundleStore(state.path / "federation"),
+            self._trust.own_roots,
+            counts=self._counts,
         )
         self._trusting = TrustService(self._plane, self._statuses, _now)
         log = Logs(max_bytes=_HANDSHAKES_BYTES).file(self._folders.handshakes_log)
@@ -161,7 +164,7 @@ class _Services:
         loads = watch(self._options.paths, previous=previous)
         self._manifests.first(await anext(loads), previous)
         self._revocation.take_up()
-        self._warn_of_unused_options()
+        warn_of_unused(self._options, self._plane.mesh, self._ports, self._refusals)
         keeper = AuthorityKeeper(
             self._state,
             self._keeping,
@@ -170,8 +173,8 @@ class _Services:
             lambda: given_by(self._plane, self._options.ca),
             self._trusting.behind,
         )
-        tls = ControlPlaneTls(keeper.latest, _now, max(self._options.svid_ttl, LEAST_OWN_TTL), self._roots_beside)
-        self._trust(keeper.latest.value)
+        tls = ControlPlaneTls(keeper.latest, _now, max(self._options.svid_ttl, LEAST_OWN_TTL), self._trust.roots_beside)
+        self._trust.tell(keeper.latest.value)
         self._plane.inputs.revoked = keeper.revoked.value
         handlers, admission = self._handlers(keeper)
         listen = self._options.listen
@@ -195,16 +198,14 @@ class _Services:
             Federation(self._plane, self._bundles).run(),
             self._serve_bundle(tls),
             self._drift.run(),
-            self._follow_authority(keeper),
-            self._follow_spire(keeper),
+            self._trust.follow(keeper),
             self._jwt.run(),
-            self._follow_jwt_keys(),
             self._observe(keeper, admission),
             forget_the_lost(self._nodes),
             serve_enrolment(admission, self._options.reach, tls),
         )
         try:
-            await self._until_orphaned(working)
+            await until_orphaned(self._options.supervisor, working)
         finally:
             await grpc_server.stop(grace=0.5)
 
@@ -229,61 +230,12 @@ class _Services:
         )
         return handlers, admission
 
-    def _own_roots(self) -> tuple[str, ...]:
-        return tuple(root for bundle in self._plane.inputs.trust for root in bundle.roots)
-
-    def _jwt_keys(self) -> tuple[str, ...]:
-        return self._plane.inputs.jwt_keys
-
     async def _serve_bundle(self, tls: ControlPlaneTls) -> None:
         """For those who federate with this mesh."""
         wanted = self._options.bundle_endpoint
         if wanted is not None:
-            own = OwnBundle(self._own_roots, self._jwt_keys, wanted.refresh_hint, self._keeping, _now)
+            own = OwnBundle(self._trust.own_roots, self._trust.jwt_keys, wanted.refresh_hint, self._keeping, _now)
             await serve_bundle(wanted, own, tls)
-
-    def _trust(self, authority: Authority) -> None:
-        """Tell every node what our authority is trusted by."""
-        bundle = authority.bundle
-        # What signs now stays first.
-        roots = dict.fromkeys((*bundle.roots, *self._roots_beside()))
-        self._plane.inputs.trust = (TrustBundle(bundle.trust_domain, tuple(roots)),)
-        self._plane.trust_changed()
-
-    def _roots_beside(self) -> tuple[str, ...]:
-        """Of another authority of our trust domain, if its SVIDs are taken."""
-        if self._spire is None:
-            return ()
-        return self._spire.roots.value.get(self._plane.mesh.settings.trust_domain, ())
-
-    async def _follow_spire(self, keeper: AuthorityKeeper) -> None:
-        if self._spire is None:
-            return
-
-        async def follow(roots: AsyncIterable[object]) -> None:
-            async for _ in roots:
-                self._trust(keeper.latest.value)
-
-        await asyncio.gather(self._spire.run(), follow(self._spire.roots))
-
-    async def _follow_jwt_keys(self) -> None:
-        """Tell every node what JWT-SVIDs are proved by."""
-        async for keys in self._jwt.latest:
-            self._plane.inputs.jwt_keys = keys.public
-            self._plane.trust_changed()
-
-    async def _follow_authority(self, keeper: AuthorityKeeper) -> None:
-        async def follow_revoked() -> None:
-            async for revoked in keeper.revoked:
-                if revoked != self._plane.inputs.revoked:
-                    self._plane.inputs.revoked = revoked
-                    self._plane.changed()
-
-        async def follow_trust() -> None:
-            async for found in keeper.latest:
-                self._trust(found)
-
-        await asyncio.gather(follow_trust(), follow_revoked())
 
     async def _observe(self, keeper: AuthorityKeeper, admission: Admission) -> None:
         """Metrics and the HTTP API."""
@@ -326,44 +278,10 @@ class _Services:
             return await self._nodes.statistics(proxy.node, proxy_id)
         return await AdminClient(self._folders.admin_socket(proxy_id)).prometheus()
 
-    def _warn_of_unused_options(self) -> None:
-        mesh = self._plane.mesh
-        for one in self._ports.unused(listening_places(mesh)):
-            whose = f"no gateway {one.gateway}" if one.gateway else "no gateway"
-            logger.warning("-p %s:%s has no effect: %s declares port %s", one.port, one.declared, whose, one.declared)
-        refusals = self._refusals
-        if refusals.isolation is not None and wants_isolation(mesh):
-            logger.warning("programs share the machine's network, their ports with it: %s", refusals.isolation)
-        if refusals.redirection is not None and wants_redirection(mesh):
-            logger.warning("calls are not redirected, interceptionMode has no effect: %s", refusals.redirection)
-        issuers = {rule.issuer for policy in mesh.policies.request for rule in policy.rules}
-        for issuer in self._options.jwks_files.keys() - issuers:
-            logger.warning("--jwks %s=... has no effect: no RequestAuthentication names this issuer", issuer)
-
     async def _follow_jwks(self) -> None:
         async for status in self._jwks.status:
             self._plane.inputs.jwks = {source: _issuer_keys(found) for source, found in status.items()}
             self._plane.changed()
-
-    async def _until_orphaned(self, working: tuple[Coroutine[Any, Any, None], ...]) -> None:
-        """Do the work until the supervisor is gone; on our own, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            ending = tasks.create_task(self._supervisor_gone())
-            parts = [tasks.create_task(part) for part in working]
-            await ending
-            for task in parts:
-                task.cancel()
-
-    async def _supervisor_gone(self) -> None:
-        """Under a supervisor, its end is the end of our standard input; else wait until cancelled."""
-        if self._options.supervisor is None:
-            await asyncio.Event().wait()
-        lines = asyncio.StreamReader()
-        await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(lines), sys.stdin.buffer
-        )
-        while await lines.read(4096):
-            pass
 
 
 def _svid_source(options: ServeOptions) -> SvidSource | None:
