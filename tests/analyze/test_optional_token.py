@@ -17,7 +17,7 @@ spec: {template: {metadata: {labels: {app: carts}}}}
 def says(names: str, severity: str = "warning") -> str:
     return (
         f"1 {severity} ISM5002: a request without a token passes at {names}: "
-        "no AuthorizationPolicy there asks for a principal or a claim"
+        "no policy there asks for a principal or a claim"
     )
 
 

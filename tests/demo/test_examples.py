@@ -13,7 +13,7 @@ from isthmus.diag import Severity
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FOLDERS = sorted(folder for folder in EXAMPLES.iterdir() if folder.is_dir())
 DEVELOPMENT_CERTIFICATE = "ISM2110"
-EXPECTED = {name: {DEVELOPMENT_CERTIFICATE} for name in ("edge-mtls", "gateway-and-mesh", "orders")}
+EXPECTED = {name: {DEVELOPMENT_CERTIFICATE} for name in ("edge-mtls", "gateway-and-mesh", "orders", "who-may-do-what")}
 
 
 def codes(path: Path) -> set[str]:

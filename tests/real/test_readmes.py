@@ -39,6 +39,15 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "foreign-gateway": (r"ns/shop/sa/nginx", r"ns/shop/sa/nginx", r"RBAC: access denied"),
     "gateway-and-mesh": (r"x-forwarded-client-cert", r"RBAC: access denied", r"404"),
     "local-workload": (r"hello", r"RBAC: access denied"),
+    "who-may-do-what": (
+        r"200\n403\n401\n200\n403\n200\n403\n403\n403\n",
+        r"200\n403\n401\n",
+        r"200\n401\n",
+        r"403\n",
+        *(f'"reason":"{reason}"\n' for reason in ("condition-not-met", "token-missing", *["condition-not-met"] * 3)),
+        *(f'"reason":"{reason}"\n' for reason in ("group-missing", "credential-missing", "token-not-bound")),
+        r'"reason":"scope-missing"\n"reason":"peer-not-allowed"\n',
+    ),
     "orders": (r"200\n200\n403\n(200|201)\n403\n403\n",),
 }
 """What each README promises of its commands' output, in order."""

@@ -7,16 +7,18 @@ from enum import Enum
 from isthmus.analyze.check import Check, at, listed
 from isthmus.analyze.target import Target, targets
 from isthmus.diag import Code, Report, Severity
+from isthmus.model.attachment import Attached, TargetKind
 from isthmus.model.mesh import Mesh
 from isthmus.model.policy import Action, AuthorizationPolicy
 from isthmus.model.predicate import FALSE, Claim, Leaf, Peer, Predicate, RequestPrincipal, leaves, transform
+from isthmus.model.selector import labels_match
 
 OPTIONAL_TOKEN = Code(
     "ISM5002",
     Severity.WARNING,
     "Tokens are verified, and not asked for",
-    "a request without a token passes at {names}: no AuthorizationPolicy there asks for a principal or a claim",
-    what="A RequestAuthentication selects workloads on which no AuthorizationPolicy asks for a token.",
+    "a request without a token passes at {names}: no policy there asks for a principal or a claim",
+    what="A RequestAuthentication selects workloads on which no policy asks for a token.",
     why="RequestAuthentication refuses bad tokens only. Whoever sends none is let in.",
     example="kind: RequestAuthentication\nspec: {selector: {matchLabels: {app: orders}}, jwtRules: [...]}   # alone",
     fix='Add an AuthorizationPolicy that asks for one: ALLOW from requestPrincipals: ["*"], or with claims.',
@@ -44,7 +46,13 @@ class _Door(Enum):
 
 
 def _door(target: Target, mesh: Mesh) -> _Door:
-    """CLOSED as soon as one rule asks for a token. An external authorizer may, so CUSTOM counts as asking."""
+    """CLOSED as soon as one rule asks for a token. An external authorizer may, so CUSTOM counts as asking.
+
+    So do our own policies about clients: what they take is for their own checks.
+    """
+    ours: tuple[Attached, ...] = (*mesh.policies.clients, *mesh.policies.access)
+    if any(_is_about(policy, target, mesh) for policy in ours):
+        return _Door.CLOSED
     policies = [policy for policy in mesh.policies.authorization if target.within(policy.scope) and not policy.dry_run]
     if any(policy.action is Action.CUSTOM or _asks(policy) for policy in policies):
         return _Door.CLOSED
@@ -55,6 +63,18 @@ def _door(target: Target, mesh: Mesh) -> _Door:
     if not rules:
         return _Door.CLOSED
     return _Door.CALLERS if all(transform(rule.predicate, _without_peer) == FALSE for rule in rules) else _Door.OPEN
+
+
+def _is_about(policy: Attached, target: Target, mesh: Mesh) -> bool:
+    """Whether a policy is about the target, or about any route of the gateway that it is."""
+    if policy.attachment.at_proxy((target.namespace,), target.labels) is not None:
+        return True
+    if not target.gateway:
+        return False
+    gateways = {one.key for one in mesh.gateways if labels_match(dict(one.selector), target.labels)}
+    tables = {f"{table.namespace}/{table.name}" for key in gateways for table in mesh.routes_at(key)}
+    names = {TargetKind.GATEWAY: gateways, TargetKind.VIRTUAL_SERVICE: tables}
+    return any(one.key in names[one.kind] for one in policy.attachment.targets)
 
 
 def _asks(policy: AuthorizationPolicy) -> bool:
