@@ -41,7 +41,8 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "local-workload": (r"hello", r"RBAC: access denied"),
     "who-may-do-what": (
         r"200\n403\n401\n200\n403\n200\n403\n403\n403\n",
-        r"200\n403\n401\n",
+        r"shown this once:\n200\n",
+        r"shown this once:\n403\n401\n",
         r"200\n401\n",
         r"403\n",
         *(f'"reason":"{reason}"\n' for reason in ("condition-not-met", "token-missing", *["condition-not-met"] * 3)),
