@@ -22,6 +22,7 @@ from bench import (
     edits,
     handshakes,
     hops,
+    policies,
     rotations,
     scale,
     soak,
@@ -45,6 +46,7 @@ BENCHES = {
     "scale": scale,
     "tenants": tenants,
     "handshakes": handshakes,
+    "policies": policies,
 }
 LONG = {"soak": soak}
 """Only by name: an hour, unless it is told otherwise."""
