@@ -60,6 +60,10 @@ IMPORTS: Mapping[str, set[str]] = {
         *("ads", "compile", "config", "envoy_api", "handshake", "identity", "jwks", "kinds", "model", "state", "xds"),
         "revocation",
         "drift",
+        # What is fetched and verified for those who decide.
+        "decide.rego",
+        # What the limit service is told is its own form.
+        "limit.definition",
         # The plan is what both sides agree on; places are names of files, not files.
         *("proxy.plan", "proxy.place"),
     },
@@ -68,7 +72,7 @@ IMPORTS: Mapping[str, set[str]] = {
         "analyze",
         "handshake",
         "revocation",
-        *("drift", "federation"),
+        *("drift", "federation", "decide.rego", "consumer.place"),
         *("ads", "api", "compile", "config", "control", "identity", "jwks", "keeping", "model", "proxy", "state"),
     },
     "doctor": set(),
@@ -77,6 +81,10 @@ IMPORTS: Mapping[str, set[str]] = {
         *("serve", "api.client", "demo", "analyze", "compile", "config", "jwks", "kinds", "model", "proxy", "state"),
         # Of "compile", which does alone what the control plane does.
         *("control.offline", "xds", "envoy_api"),
+        # Of "consumer", which works on the state whether a control plane runs or not.
+        *("consumer", "control.last_good"),
+        # Of "rego", and of "analyze", which asks the engine about every text.
+        *("decide", "control.rego_finding"),
         "doctor",
         # Of "ca", which does on the state what it asks of a control plane.
         *("api.authority", "api.authority_client", "federation.own", "identity", "keeping"),
@@ -132,6 +140,7 @@ BANNED = {"utils", "util", "common", "helper", "helpers", "manager", "managers",
 PARTS_OF_FILTERS: Mapping[str, str] = {
     "ca_peer": "closing peers whose certificate is a CA's",
     "filter": "what a filter is",
+    "limit_action": "descriptors' entries, of limits here and by the limit service",
     "matcher_tree": "Envoy's matcher trees, for many rules and routes",
     "predicate": "predicates to RBAC policies",
     "rbac_term": "leaves of predicates to RBAC's own",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 
 from isthmus.errors import JwksUnavailable
-from isthmus.fetching import parse_url, read_body
+from isthmus.fetching import clock_problem, parse_url, read_body
 
 
 class Bytes(httpx.AsyncByteStream):
@@ -47,3 +48,20 @@ def test_what_is_no_url_is_said(text: str) -> None:
 
 def test_a_redirect_is_relative_to_where_it_came_from() -> None:
     assert str(parse_url("../b", JwksUnavailable, httpx.URL("http://a.example/x/y"))) == "http://a.example/b"
+
+
+@pytest.mark.parametrize(
+    ("date", "said"),
+    [
+        ("Thu, 01 Jan 2026 12:00:00 GMT", None),
+        ("Thu, 01 Jan 2026 12:01:00 GMT", None),
+        ("Thu, 01 Jan 2026 12:10:00 GMT", "10 min ahead of ours"),
+        ("Thu, 01 Jan 2026 11:49:30 GMT", "10 min behind ours"),
+        ("Thu, 01 Jan 2026 11:50:00 -0000", "10 min behind ours"),
+        ("yesterday", None),
+        ("", None),
+    ],
+)
+def test_a_clock_that_is_off_is_seen_by_the_date(date: str, said: str | None) -> None:
+    found = clock_problem(httpx.Response(200, headers={"date": date}), datetime(2026, 1, 1, 12, tzinfo=UTC))
+    assert (found is None) if said is None else (found is not None and said in found)

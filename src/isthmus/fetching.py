@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 import httpx
@@ -58,3 +59,21 @@ def parse_url(text: str, fault: Fault, base: httpx.URL | None = None) -> httpx.U
     except (httpx.InvalidURL, ValueError):
         raise fault(f"{text[:200]!a}: not a URL") from None
     return found
+
+
+_FORGIVEN: Final = timedelta(seconds=60)
+"""What whoever verifies a token forgives."""
+
+
+def clock_problem(response: httpx.Response, now: datetime) -> str | None:
+    """What is wrong with the other side's clock, by its ``date``, or with ours; None: nothing, or it does not say."""
+    try:
+        theirs = parsedate_to_datetime(response.headers.get("date", ""))
+    except ValueError:
+        return None
+    off = (theirs if theirs.tzinfo is not None else theirs.replace(tzinfo=UTC)) - now
+    if abs(off) <= _FORGIVEN:
+        return None
+    minutes = round(abs(off) / timedelta(minutes=1))
+    where = "ahead of" if off > timedelta() else "behind"
+    return f"its clock is {minutes} min {where} ours: good tokens may be refused as expired or not valid yet"

@@ -11,6 +11,7 @@ from tests.cli.running import Isthmus
 
 GROUPS = {
     "ca": ("root",),
+    "consumer": ("list", "show", "store"),
     "doctor": ("tls",),
     "node": ("token", "list", "evict"),
     "proxy": ("gateway", "sidecar"),

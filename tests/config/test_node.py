@@ -50,3 +50,16 @@ def test_moved_changes_paths_and_ref_and_nothing_else() -> None:
 
 def test_a_node_made_by_hand_has_no_keys() -> None:
     assert Node("x", Source("f", 1, 1)).keys == {}
+
+
+def test_the_place_of_a_character_of_a_string() -> None:
+    root = parsed("a: plain\nb: 'quoted'\nc: |\n\n   first\n   second\nd: >-\n  folded\n  text\n")
+
+    def place(key: str, line: int, column: int) -> str:
+        return str(root.at(key).moved("x", None).inside(line, column).source)
+
+    assert [place("a", 1, 1), place("a", 1, 3)] == ["t.yaml:1:4", "t.yaml:1:6"]
+    assert [place("b", 1, 1), place("b", 1, 3)] == ["t.yaml:2:5", "t.yaml:2:7"]
+    assert root.at("c").value == "\nfirst\nsecond\n"
+    assert [place("c", 2, 1), place("c", 3, 4)] == ["t.yaml:5:4", "t.yaml:6:7"]
+    assert place("d", 1, 2) == "t.yaml:8:4"

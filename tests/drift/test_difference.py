@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.drift.difference import difference
-from isthmus.envoy_api.packages import cluster_v3, route_v3
+from isthmus.envoy_api.packages import cluster_v3, core_v3, route_v3
 
 
 def cluster(**fields: Any) -> Any:
@@ -35,3 +35,10 @@ def test_of_many_places_the_first() -> None:
 def test_what_may_be_a_credential_is_not_shown() -> None:
     told = difference(cluster(alt_stat_name="Basic dzpzZWNyZXQ="), cluster(alt_stat_name="y" * 100))
     assert told == "alt_stat_name: [redacted] → (something longer)"
+
+
+def test_what_envoy_does_not_show_is_no_difference() -> None:
+    """Its API marks some fields as sensitive: a dump has the word instead of the value."""
+    wanted = core_v3.HeaderValue(key="policies", value="shop/authz")
+    assert difference(wanted, core_v3.HeaderValue(key="policies", value="[redacted]")) is None
+    assert difference(core_v3.HeaderValue(key="policies"), core_v3.HeaderValue(key="x", value="[redacted]")) is not None

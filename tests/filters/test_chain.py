@@ -11,15 +11,22 @@ from isthmus.envoy_api import any_of, unpack
 from isthmus.envoy_api.packages import cluster_dynamic_forward_proxy_v3, cluster_v3, listener_v3, tcp_proxy_v3
 from isthmus.filters import FILTERS, build_chain
 from isthmus.filters.allow_policies import AllowPolicies
+from isthmus.filters.challenge import Challenge
 from isthmus.filters.cors import NAME as CORS_NAME
 from isthmus.filters.cors import Cors
 from isthmus.filters.cors import build_route as build_cors
+from isthmus.filters.credentials import CLUSTER as CREDENTIALS_CLUSTER
+from isthmus.filters.credentials import Credentials
 from isthmus.filters.decision_time import DecisionTime
 from isthmus.filters.dynamic_forward_proxy import DynamicForwardProxy, dns_cache
 from isthmus.filters.ext_authz import Custom, CustomProvider
 from isthmus.filters.fault import NAME as FAULT_NAME
 from isthmus.filters.fault import Fault, build_route
+from isthmus.filters.global_limit import GlobalLimit, GlobalLimits, OpenGlobalLimits
 from isthmus.filters.jwt_authn import JwtAuthn, JwtProviderConfig
+from isthmus.filters.limit import ClientLimits, EarlyLimits, LocalLimit, ShadowLimits
+from isthmus.filters.limit_headers import LimitHeaders
+from isthmus.filters.one_token import OneToken
 from isthmus.filters.peer import build_ambiguous_peer_guard
 from isthmus.filters.proxy_authorization import ProxyAuthorization, local_reply_mapper
 from isthmus.filters.rbac import Allow, Audit, Deny, NamedRule, build_network
@@ -29,6 +36,7 @@ from isthmus.model.policy import JwtRule
 from isthmus.model.predicate import Claim, FilterMetadata, Not, Peer, RequestPrincipal, Sni, all_of
 from isthmus.model.settings import ExtAuthz, RequestBody
 
+from .limits import EVERY_KEY, counted, local, slots
 from .running import Web, address, answer, build_listener, cluster, forward, validate
 
 _ORIGIN = Origin(Ref("AuthorizationPolicy", "shop", "all"), Source("shop.yaml", 1, 1))
@@ -67,25 +75,43 @@ CONFIGS = {
     DynamicForwardProxy: DynamicForwardProxy(),
     Audit: Audit((_RULE,)),
     JwtAuthn: JwtAuthn((JwtProviderConfig(JwtRule("https://idp", _ORIGIN), None),)),
+    Credentials: Credentials('{"required":true}', ("x-api-key",)),
     AllowPolicies: AllowPolicies((_RULE.name,)),
+    Challenge: Challenge(),
+    OneToken: OneToken((), ("access_token", "t"), ()),
+    LimitHeaders: LimitHeaders(),
+    EarlyLimits: EarlyLimits((LocalLimit("shop/p/a", local(by=EVERY_KEY), None, True),)),
+    ClientLimits: ClientLimits((LocalLimit("shop/p/b", local(plans=("free",)), "shop/p", False),)),
+    ShadowLimits: ShadowLimits((LocalLimit("shop/p/c", local(shadow=True), None, True),)),
+    GlobalLimits: GlobalLimits((GlobalLimit("shop/p/d", counted(by=EVERY_KEY)), GlobalLimit("s", slots())), "authz"),
+    OpenGlobalLimits: OpenGlobalLimits((GlobalLimit("shop/p/e", counted()),), "authz"),
     Custom: Custom((CustomProvider(_HTTP, "authz", (_RULE,)), CustomProvider(_GRPC, "authz", (_RULE,)))),
 }
 
 
 def test_the_order_is_that_of_the_registry_whatever_the_order_of_the_mapping():
     assert [message.name for message in build_chain(CONFIGS)] == [
+        "isthmus.limit.headers",
+        "isthmus.challenge",
         "isthmus.proxy_authorization",
         "isthmus.proxy_authorization.strip",
         "envoy.filters.http.cors",
+        "isthmus.limit.early",
         "isthmus.custom.0",
         "isthmus.ext_authz.http",
         "isthmus.custom.1",
         "isthmus.ext_authz.grpc",
+        "isthmus.one_token",
         "envoy.filters.http.jwt_authn",
+        "isthmus.credentials",
         "isthmus.allow_policies",
         "isthmus.rbac.audit",
         "isthmus.rbac.deny",
         "isthmus.rbac.allow",
+        "isthmus.limit.client",
+        "isthmus.limit.shadow",
+        "isthmus.limit.global",
+        "isthmus.limit.global_open",
         "isthmus.decision_time",
         "envoy.filters.http.fault",
         "envoy.filters.http.dynamic_forward_proxy",
@@ -140,5 +166,9 @@ def test_envoy_takes_all_of_them_together(tmp_path):
         listener_v3.Filter(name="envoy.filters.network.tcp_proxy", typed_config=any_of(tcp_proxy)),
     ]
     tcp = listener_v3.Listener(name="tcp", address=address(), filter_chains=[listener_v3.FilterChain(filters=network)])
-    done = validate(tmp_path, [build_listener(web, tmp_path / "log"), tcp], [cluster("authz", 1), outside])
+    done = validate(
+        tmp_path,
+        [build_listener(web, tmp_path / "log"), tcp],
+        [cluster("authz", 1), cluster(CREDENTIALS_CLUSTER, 1, http2=True), outside],
+    )
     assert done.returncode == 0, done.stderr

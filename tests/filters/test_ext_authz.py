@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from isthmus.diag import Origin, Ref, Source
 from isthmus.envoy_api import unpack
-from isthmus.filters.ext_authz import CUSTOM, Custom, CustomProvider, custom_log_fields
+from isthmus.filters.ext_authz import CUSTOM, CUSTOM_AFTER, Custom, CustomAfter, CustomProvider, custom_log_fields
 from isthmus.filters.rbac import NamedRule
 from isthmus.model.predicate import TRUE
 from isthmus.model.settings import ExtAuthz, RequestBody
@@ -83,3 +83,28 @@ def test_each_provider_has_its_own_mark():
     assert len(set(prefixes)) == 2
     fields = custom_log_fields(config)
     assert [prefix in field for prefix, field in zip(prefixes, fields.values(), strict=True)] == [True, True]
+
+
+def test_behind_authentication_the_provider_is_told_the_claims_and_has_marks_of_its_own():
+    provider = ExtAuthz("opa", "authz.shop", 80, grpc=True, origin=_ORIGIN)
+    config = CustomAfter((CustomProvider(provider, "authz", (_RULE,)),))
+    messages = CUSTOM_AFTER.build(config)
+    mark, ask = (unpack(message.typed_config) for message in messages)
+    assert [message.name for message in messages] == ["isthmus.custom_after.0", "isthmus.ext_authz_after.opa"]
+    assert mark.shadow_rules_stat_prefix == "isthmus_after_0_"
+    assert ask.filter_enabled_metadata.path[0].key == "isthmus_after_0_shadow_engine_result"
+    assert "envoy.filters.http.jwt_authn" in ask.metadata_context_namespaces
+    assert not ask.enable_dynamic_metadata_ingestion.value
+    before = CUSTOM.build(Custom(config.providers))
+    assert not {message.name for message in messages} & {message.name for message in before}
+    assert set(custom_log_fields(Custom(config.providers), config)) == {"custom_policy_0", "custom_policy_after_0"}
+
+
+def test_a_rego_policy_is_asked_by_name_and_may_tell_why():
+    provider = ExtAuthz("opa", "", 0, grpc=True, origin=_ORIGIN, rego="shop/authz")
+    _, ask = _built(provider)
+    assert [(one.key, one.value) for one in ask.grpc_service.initial_metadata] == [
+        ("isthmus-rego-policies", "shop/authz")
+    ]
+    assert ask.enable_dynamic_metadata_ingestion.value
+    assert ask.include_peer_certificate

@@ -1,8 +1,18 @@
 from __future__ import annotations
 
+import pytest
+
 from isthmus.diag import Origin, Ref, Source
 from isthmus.envoy_api import unpack
-from isthmus.filters.jwt_authn import JWT_AUTHN, JwtAuthn, JwtProviderConfig, reserved_headers
+from isthmus.filters.jwt_authn import (
+    JWT_AUTHN,
+    JwtAuthn,
+    JwtProviderConfig,
+    JwtRequirement,
+    JwtRoute,
+    Missing,
+    reserved_headers,
+)
 from isthmus.model.key_set import NO_KEYS
 from isthmus.model.policy import JwtRule, TokenHeader
 
@@ -91,3 +101,39 @@ def test_for_routes_alone_nothing_is_refused_taken_off_or_added():
 
 def test_the_route_is_chosen_once_unless_it_asks_for_claims():
     assert not _built(JwtRule("https://idp", _ORIGIN)).providers["issuer-0"].clear_route_cache
+
+
+_TWO = tuple(JwtProviderConfig(JwtRule(name, _ORIGIN), None) for name in ("https://a", "https://b"))
+
+
+def test_a_route_asks_by_name_for_what_the_filter_knows():
+    one, both = (JwtRequirement(names, Missing.REFUSED) for names in (("https://a",), ("https://b", "https://a")))
+    whatever = JwtRequirement(("https://b",), Missing.WHATEVER)
+    (message,) = JWT_AUTHN.build(JwtAuthn(_TWO, requirements=(one, both, whatever)))
+    known = unpack(message.typed_config).requirement_map
+    assert known[one.name].provider_name == "issuer-0"
+    assert [each.provider_name for each in known[both.name].requires_any.requirements] == ["issuer-0", "issuer-1"]
+    of_b, failed = known[whatever.name].requires_any.requirements
+    assert of_b.provider_name == "issuer-1"
+    assert failed.HasField("allow_missing_or_failed")
+    assert JWT_AUTHN.build_route(JwtRoute(both)).requirement_name == both.name
+    assert JWT_AUTHN.build_route(JwtRoute(None)).disabled
+
+
+def test_the_same_issuers_in_another_order_are_the_same_requirement():
+    names = ("https://a", "https://b")
+    assert JwtRequirement(names, Missing.ALLOWED).name == JwtRequirement(names[::-1], Missing.ALLOWED).name
+    assert len({JwtRequirement(names, missing).name for missing in Missing}) == 3
+
+
+def test_what_holds_where_a_route_says_nothing():
+    everywhere = JwtRoute(JwtRequirement(("https://b",), Missing.REFUSED))
+    (message,) = JWT_AUTHN.build(JwtAuthn(_TWO, everywhere=everywhere))
+    assert unpack(message.typed_config).rules[0].requires.provider_name == "issuer-1"
+    (message,) = JWT_AUTHN.build(JwtAuthn(_TWO, everywhere=JwtRoute(None)))
+    assert list(unpack(message.typed_config).rules) == []
+
+
+def test_a_requirement_of_nobody_is_a_fault_of_ours():
+    with pytest.raises(ValueError, match="no rule for any of https://c"):
+        JWT_AUTHN.build(JwtAuthn(_TWO, requirements=(JwtRequirement(("https://c",), Missing.REFUSED),)))

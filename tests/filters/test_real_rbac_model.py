@@ -18,7 +18,7 @@ from isthmus.filters.rbac import METADATA, NamedRule, build_rules
 from isthmus.filters.router import ROUTER, Router
 from isthmus.model.facts import Facts, holds
 from isthmus.model.match import Contains, Exact, PathTemplate, Prefix, Present, Regex, Suffix
-from isthmus.model.predicate import All, AnyOf, Header, Host, Method, Not, Path
+from isthmus.model.predicate import All, AnyOf, Header, Host, Method, Not, Path, PathAndQuery
 
 from .running import Web, answer, running
 
@@ -47,6 +47,7 @@ _LEAVES = st.one_of(
     st.builds(Method, _matches(_METHODS)),
     st.builds(Host, _matches(_HOSTS)),
     st.builds(Path, st.one_of(_matches(_PATHS), _TEMPLATES)),
+    st.builds(PathAndQuery, st.one_of(_matches(_PATHS), st.just(Regex(r"/[ab]*\?a=.*")))),
     st.builds(Header, st.sampled_from(["x-a", "x-b"]), _matches(_WORDS)),
 )
 _PREDICATES = st.recursive(

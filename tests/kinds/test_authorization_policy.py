@@ -711,3 +711,33 @@ def test_a_trust_domain_is_meant_by_each_of_its_names(value: str, domains: froze
     rule = result.mesh.policies.authorization[0].rules[0].predicate
     known = ("new-td", "old-td", "elsewhere", "td2", "stranger")
     assert {name for name in known if holds(rule, Facts(peer=f"spiffe://{name}/ns/shop/sa/orders"))} == domains
+
+
+def placed(value: str, spec: str) -> Applied:
+    text = (
+        "apiVersion: security.istio.io/v1beta1\nkind: AuthorizationPolicy\nmetadata:\n  name: p\n  namespace: shop\n"
+        f'  annotations:\n    isthmus.dev/custom-after-authentication: "{value}"\nspec: {spec}\n'
+    )
+    return applied(KIND, text, OPA)
+
+
+@pytest.mark.parametrize(("value", "after"), [("true", True), ("false", False)])
+def test_an_annotation_moves_custom_behind_authentication(value: str, after: bool) -> None:
+    result = placed(value, "{action: CUSTOM, provider: {name: opa-http}, rules: [{}]}")
+    assert result.found == []
+    assert result.mesh.policies.authorization[0].after_authentication is after
+
+
+@pytest.mark.parametrize(
+    ("value", "spec", "problem"),
+    [
+        ("yes", "{action: CUSTOM, provider: {name: opa-http}, rules: [{}]}", 'it is "true" or "false", not "yes"'),
+        ("true", "{action: DENY, rules: [{}]}", "only CUSTOM asks anybody"),
+    ],
+)
+def test_elsewhere_it_means_nothing(value: str, spec: str, problem: str) -> None:
+    result = placed(value, spec)
+    assert len(result.found) == 1
+    assert "error ISM2380" in result.found[0]
+    assert problem in result.found[0]
+    assert result.mesh.policies.authorization[0].after_authentication is False

@@ -23,6 +23,7 @@ _VERSIONS = {
     **dict.fromkeys(("Service", "Secret", "ConfigMap", "Namespace"), "v1"),
     "Deployment": "apps/v1",
     "LocalWorkload": "isthmus.dev/v1alpha1",
+    "RateLimitPolicy": "isthmus.dev/v1alpha1",
     "PeerAuthentication": "security.istio.io/v1",
     "AuthorizationPolicy": "security.istio.io/v1",
     "RequestAuthentication": "security.istio.io/v1",

@@ -24,15 +24,21 @@ from isthmus.filters.allow_policies import AllowPolicies
 from isthmus.filters.cors import Cors
 from isthmus.filters.dynamic_forward_proxy import DynamicForwardProxy
 from isthmus.filters.fault import Fault
+from isthmus.filters.jwt_authn import JwtAuthn, JwtProviderConfig
 from isthmus.filters.proxy_authorization import ProxyAuthorization
+from isthmus.filters.rbac import Deny
 from isthmus.model.federation import TrustDomains
+from isthmus.model.policy import JwtRule
 from isthmus.xds import tls
 from isthmus.xds.cluster import build_black_hole, build_passthrough
 from isthmus.xds.endpoint import ISTIO, TLS_MODE, TRANSPORT_MATCH
 from isthmus.xds.listener import peer_filters
 from isthmus.xds.name import CONNECT
 from isthmus.xds.outbound import basic_authorization
+from isthmus.xds.own_rule import own_rules
 from isthmus.xds.secret import SDS_CLUSTER, sds_secret
+
+from .making import origin
 
 LEFT_OUT = {
     "@type": "the name beside it tells",
@@ -167,15 +173,28 @@ def _listener(listener: Any, wholes: list[Any]) -> Any:
     return {**rest, "filter_chains": shown}
 
 
+def _own_rules() -> dict[str, Any]:
+    """Of each DENY rule that no manifest asks for, its RBAC policy."""
+    tokens = JwtAuthn((JwtProviderConfig(JwtRule("https://auth.example.com", origin()), None),))
+    (deny,) = _http_filters({Deny: Deny(tuple(own_rules(tokens, edge=True)))})
+    policies: dict[str, Any] = deny["typed_config"]["rules"]["policies"]
+    return policies
+
+
 def _filter(one: Any, wholes: list[Any]) -> Any:
     if one in wholes:
         return {"name": one["name"], "typed_config": "constant"}
+    rules = one.get("typed_config", {}).get("rules")
+    if isinstance(rules, dict) and "policies" in rules:
+        own = _own_rules()
+        same = (name for name, policy in rules["policies"].items() if own.get(name) == policy)
+        rules["policies"] |= dict.fromkeys(tuple(same), "constant")
     metadata = one.get("typed_config", {}).get("metadata")
     if metadata and "allow_policies" in metadata[0].get("value", {}):
-        names = metadata[0]["value"]["allow_policies"]
-        (again,) = _http_filters({AllowPolicies: AllowPolicies(tuple(names))})
+        names, peers = metadata[0]["value"]["allow_policies"], metadata[0]["value"].get("allowed_peers")
+        (again,) = _http_filters({AllowPolicies: AllowPolicies(tuple(names), peers)})
         if again["typed_config"] == one["typed_config"]:
-            return {"name": one["name"], "typed_config": names}
+            return {"name": one["name"], "typed_config": names if peers is None else {"rules": names, "peers": peers}}
     return one
 
 

@@ -46,16 +46,17 @@ def names(observed: Any) -> list[str]:
 
 def test_usually_a_log_and_metrics_and_no_spans() -> None:
     observed = observe_http(context(), "inbound")
-    assert names(observed) == ["/dev/stdout", "stats"]
+    assert names(observed) == ["/dev/stdout", "stats", "stats"], "what is refused is counted by itself"
+    assert names(observe_http(context(), "outbound")) == ["/dev/stdout", "stats"]
     assert observed.tracing is None
-    assert names(observe_tcp(context(), "inbound", ())) == ["/dev/stdout", "stats", "stats"]
+    assert names(observe_tcp(context(), "inbound")) == ["/dev/stdout", "stats", "stats"]
 
 
 def test_a_connection_is_logged_once() -> None:
-    (log, *_) = observe_tcp(context(), "inbound", ()).logs
+    (log, *_) = observe_tcp(context(), "inbound").logs
     assert to_json(log)["filter"] == {"log_type_filter": {"types": ["TcpConnectionEnd"]}}
     filtered = telemetry("{accessLogging: [{filter: {expression: 'connection.mtls'}}]}")
-    (log, *_) = observe_tcp(context(filtered), "inbound", ()).logs
+    (log, *_) = observe_tcp(context(filtered), "inbound").logs
     cel, ended = to_json(log)["filter"]["and_filter"]["filters"]
     assert cel["extension_filter"]["typed_config"]["expression"] == "connection.mtls"
     assert ended == {"log_type_filter": {"types": ["TcpConnectionEnd"]}}
@@ -64,21 +65,24 @@ def test_a_connection_is_logged_once() -> None:
 def test_logs_that_a_telemetry_asks_for() -> None:
     config = mesh_config(CONFIG)
     both = telemetry("{accessLogging: [{providers: [{name: file}, {name: envoy}]}]}")
-    assert sorted(names(observe_http(context(config, both), "inbound"))) == ["/dev/stdout", "/var/log/one", "stats"]
+    assert sorted(names(observe_http(context(config, both), "inbound"))) == [
+        "/dev/stdout",
+        "/var/log/one",
+        "stats",
+        "stats",
+    ]
     none = telemetry("{accessLogging: [{disabled: true}]}")
-    assert names(observe_http(context(config, none), "inbound")) == ["stats"]
+    assert names(observe_http(context(config, none), "inbound")) == ["stats", "stats"]
     some = telemetry("{accessLogging: [{match: {mode: CLIENT}, disabled: true}]}")
-    assert names(observe_http(context(config, some), "inbound")) == ["/dev/stdout", "stats"]
+    assert names(observe_http(context(config, some), "inbound")) == ["/dev/stdout", "stats", "stats"]
     assert names(observe_http(context(config, some), "outbound")) == ["stats"]
 
 
 def test_the_mesh_wide_log_is_beside_ours() -> None:
     config = mesh_config("accessLogFile: /var/log/mesh")
-    assert names(observe_http(context(config), "inbound")) == ["/dev/stdout", "/var/log/mesh", "stats"]
-    assert names(observe_http(context(mesh_config("accessLogFile: /dev/stdout")), "inbound")) == [
-        "/dev/stdout",
-        "stats",
-    ]
+    assert names(observe_http(context(config), "inbound")) == ["/dev/stdout", "/var/log/mesh", "stats", "stats"]
+    ours = observe_http(context(mesh_config("accessLogFile: /dev/stdout")), "inbound")
+    assert names(ours) == ["/dev/stdout", "stats", "stats"]
 
 
 def test_spans_go_to_the_provider() -> None:

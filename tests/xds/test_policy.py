@@ -16,8 +16,9 @@ from isthmus.model.match import Exact, Regex
 from isthmus.model.predicate import TRUE, Destination, Host, Not, Peer
 from isthmus.model.world import IssuerKeys
 from isthmus.xds.context import Context
-from isthmus.xds.policy import edge_headers, http_policy, jwt_rules, output_headers, tcp_filters
+from isthmus.xds.policy import edge_headers, http_policy, output_headers, tcp_filters
 from isthmus.xds.snapshot import EXTENSION
+from isthmus.xds.token_rule import jwt_rules
 
 from .making import compiled, context_of, entry, gateway, given_by, mesh_config, security, service
 
@@ -197,7 +198,7 @@ def on_tcp(*texts: str) -> tuple[list[tuple[str, set[str]]], tuple[str, ...]]:
     """Each RBAC's action with its enforced policies, and the names of the ALLOW rules."""
     found, allowing = tcp_filters(context(*texts), AT, "inbound_8080")
     messages: list[Any] = [unpack(one.typed_config) for one in found]
-    return [(one.rules.Action.Name(one.rules.action), set(one.rules.policies)) for one in messages], allowing
+    return [(one.rules.Action.Name(one.rules.action), set(one.rules.policies)) for one in messages], allowing.names
 
 
 def test_tcp_without_policies() -> None:

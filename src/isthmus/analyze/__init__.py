@@ -1,22 +1,31 @@
 """Checks of what is legal but wrong. Adding one = one module, one entry, one test."""
 
 from isthmus.analyze import (
+    absent_claim,
+    access_tcp,
     claim_route,
+    client_method,
     client_name,
     custom_rule,
     deny_tcp,
     failed_handshakes,
     jwks_uri,
     lifetime,
+    limit_effect,
+    limit_key,
+    limit_store,
     optional_token,
     own_port,
     plaintext_peer,
+    rego_default,
     retry_timeout,
     server_trust_domain,
     stripped_token,
     tls_file,
+    unknown_consumer,
     unmatched_service,
     unused_server,
+    unverified_token,
 )
 from isthmus.analyze.check import Check
 
@@ -34,7 +43,16 @@ CHECKS: tuple[Check, ...] = (
     unmatched_service.CHECK,
     tls_file.CHECK,
     client_name.CHECK,
+    client_method.CHECK,
     lifetime.CHECK,
     failed_handshakes.CHECK,
     server_trust_domain.CHECK,
+    rego_default.CHECK,
+    absent_claim.CHECK,
+    access_tcp.CHECK,
+    unknown_consumer.CHECK,
+    unverified_token.CHECK,
+    limit_key.CHECK,
+    limit_effect.CHECK,
+    limit_store.CHECK,
 )

@@ -35,7 +35,7 @@ PEER_IN_CUSTOM = Code(
 
 def run(mesh: Mesh, report: Report) -> None:
     for policy in mesh.policies.authorization:
-        if policy.action is Action.CUSTOM:
+        if policy.action is Action.CUSTOM and not policy.after_authentication:
             for rule in policy.rules:
                 _check(rule, report)
 

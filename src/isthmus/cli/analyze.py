@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,7 +16,10 @@ from isthmus.cli.loading import load
 from isthmus.cli.option import Paths
 from isthmus.cli.report import print_json, print_text, summary
 from isthmus.cli.sarif import as_github, as_sarif
+from isthmus.control.rego_finding import rego_findings, rego_texts
+from isthmus.decide.rego.load import examine
 from isthmus.diag import Diagnostic, Report, Severity
+from isthmus.model.mesh import Mesh
 
 
 class Layout(StrEnum):
@@ -64,6 +68,12 @@ def analyze(
     return EXIT_USER if worst is not None and worst >= Severity[fail_on.value.upper()] else 0
 
 
+async def _of_rego(mesh: Mesh) -> tuple[Diagnostic, ...]:
+    """Each text is given to the engine, in a process of its own."""
+    asked = sorted(rego_texts(mesh), key=lambda text: text.policy)
+    return rego_findings(mesh, {text: await examine(text.source, text.path) for text in asked})
+
+
 def findings(paths: Sequence[str]) -> tuple[Diagnostic, ...]:
     """Everything that loading, compiling and the checks have to say, in order of place."""
     compiled, found = load(paths)
@@ -71,4 +81,5 @@ def findings(paths: Sequence[str]) -> tuple[Diagnostic, ...]:
     report.extend(found)
     for check in CHECKS:
         check.look(compiled.mesh, report, datetime.now(UTC))
+    report.extend(asyncio.run(_of_rego(compiled.mesh)))
     return tuple(report)

@@ -26,6 +26,7 @@ from isthmus.kinds.shape.kind import AnyKind
 from isthmus.kinds.shape.mesh_config import MESH_CONFIG
 from isthmus.model.metric import (
     CONTROL_PLANE_METRICS,
+    DENIED,
     ENVOY_STAT_ENDINGS,
     ENVOY_STAT_PARTS,
     ENVOY_STATS,
@@ -34,6 +35,8 @@ from isthmus.model.metric import (
     PROXY_METRICS,
     Metric,
 )
+from isthmus.model.reason import REASONS
+from isthmus.model.refusal import URN, Group, Reason
 
 _GENERATED = "<!-- Written by `make docs` from the source: change it there. -->\n"
 
@@ -45,6 +48,7 @@ def pages() -> dict[str, str]:
         "kinds.md": kinds_page(KINDS),
         "cli.md": cli_page(),
         "metrics.md": metrics_page(),
+        "reasons.md": reasons_page(REASONS),
     }
 
 
@@ -189,6 +193,10 @@ def metrics_page() -> str:
             _table(("Label", ""), labels),
             "Over OTLP what is looked up in the mesh is not there: `source_workload`, `source_workload_namespace`,\n"
             "`source_app` and `source_version` where `reporter` is `destination`; what is unknown is empty.\n",
+            "## Of what is refused\n",
+            _table(("Metric", "Type", "", "Labels"), _metrics([DENIED], "labels")),
+            "What `reason` may be: [Reasons](reasons.md), all but those of what stands behind the proxy. It counts\n"
+            "requests only; no label is what a client writes, and no Telemetry changes them.\n",
             "## Of TLS handshakes, at every listener that ends TLS\n",
             _table(("Metric", "Type", "", "Labels"), _metrics(HANDSHAKE_METRICS, "labels")),
             "Reason codes: [When TLS fails](../guides/tls-troubleshooting.md).\n",
@@ -200,6 +208,28 @@ def metrics_page() -> str:
             _table(("Name", ""), stats),
         )
     )
+
+
+def reasons_page(reasons: Iterable[Reason]) -> str:
+    """From the very values that proxies recognise refusals by."""
+    reasons = list(reasons)
+    parts = [
+        "# Reasons",
+        _GENERATED,
+        "Every refusal has one code: in `reason` of the access log, in the metric `isthmus_denied_requests_total`\n"
+        "and, where a ClientTrafficPolicy switches it on, in the answer ([Why was it\n"
+        "refused?](../guides/reasons.md)). Codes stay; new ones come. Handshakes that fail have codes of their own,\n"
+        "which begin with `tls-`: [When TLS fails](../guides/tls-troubleshooting.md).\n",
+        f"The type of a problem document is `{URN}CODE`; its title is the sentence beside the code here.\n",
+    ]
+    for group in Group:
+        rows = [
+            (f"`{reason.code}`", str(reason.status or "closed"), reason.about, reason.fix)
+            for reason in reasons
+            if reason.group is group
+        ]
+        parts += [f"## {group.value}\n", _table(("Code", "Status", "Means", "What to do"), rows)]
+    return "\n".join(parts)
 
 
 def _metrics(metrics: Iterable[Metric], last: str) -> list[tuple[str, ...]]:

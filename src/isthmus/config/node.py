@@ -32,6 +32,8 @@ class Node:
     ref: Ref | None = None
     keys: Mapping[str, Source] = field(default_factory=lambda: _NO_KEYS)
     """Where each key of a mapping stands: an unknown field is reported at its key, not at its value."""
+    begins: Source | None = None
+    """Where the first character of a string stands that is in quotes or a block; None: at ``source``."""
 
     @property
     def is_mapping(self) -> bool:
@@ -75,6 +77,12 @@ class Node:
             node = below
         return node
 
+    def inside(self, line: int, column: int) -> Place:
+        """The place of a character of a string, by its line and column (from 1) in the string itself."""
+        first = self.begins or self.source
+        shift = column - 1 if line == 1 or self.begins is not None else 0
+        return Place(Source(first.file, first.line + line - 1, first.column + shift), self.ref, self.path)
+
     def key(self, name: str) -> Place:
         """The place of the key ``name`` itself."""
         return Place(self.keys.get(name, self.source), self.ref, below(self.path, name))
@@ -86,7 +94,7 @@ class Node:
             value = {key: node.moved(below(path, key), ref) for key, node in value.items()}
         elif isinstance(value, tuple):
             value = tuple([node.moved(f"{path}[{index}]", ref) for index, node in enumerate(value)])
-        return Node(value, self.source, path, ref, self.keys)
+        return Node(value, self.source, path, ref, self.keys, self.begins)
 
     def plain(self) -> object:
         """Ordinary dicts, lists and scalars, for what goes on as opaque data."""

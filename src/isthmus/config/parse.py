@@ -151,6 +151,8 @@ class _Builder:
 
     def __init__(self, text: str, file: str, first_line: int, report: Report) -> None:
         self._loader = yaml.CSafeLoader(text)
+        self._text = text
+        self._lines: list[str] | None = None
         self._file = file
         self._first_line = first_line
         self._report = report
@@ -202,7 +204,7 @@ class _Builder:
         self._charge(1, depth, event)
         before = self._nodes
         if isinstance(event, yaml.ScalarEvent):
-            node = Node(self._scalar(event), self._source(event), path)
+            node = Node(self._scalar(event), self._source(event), path, begins=self._begins(event))
         elif isinstance(event, yaml.SequenceStartEvent):
             node = self._sequence(event, path, depth)
         else:
@@ -233,6 +235,22 @@ class _Builder:
         if type(value) not in wanted:
             self._refuse(CUSTOM_TAG, event, tag=event.tag)
         return value
+
+    def _begins(self, event: yaml.ScalarEvent) -> Source | None:
+        """Where the text of a quoted scalar or a block begins; of a folded one only its first line can be told so."""
+        mark = event.start_mark
+        if not event.style or mark is None:
+            return None
+        if event.style in "'\"":
+            return Source(self._file, self._first_line + mark.line, mark.column + 2)
+        if event.style not in "|>":
+            return None
+        if self._lines is None:
+            self._lines = self._text.split("\n")
+        for line in self._lines[mark.line + 1 :]:
+            if line.strip(" "):
+                return Source(self._file, self._first_line + mark.line + 1, len(line) - len(line.lstrip(" ")) + 1)
+        return None
 
     def _check_tag(self, event: yaml.CollectionStartEvent, own: str) -> None:
         if event.tag not in (None, "!", f"tag:yaml.org,2002:{own}"):

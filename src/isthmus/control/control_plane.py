@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from isthmus.compile import Compiled, Compiler
 from isthmus.config.resource import Resource
+from isthmus.control.credentials import credential_findings
 from isthmus.control.desired import (
     Node,
     fixed_places,
@@ -28,6 +29,7 @@ from isthmus.control.desired import (
     workload_api_places,
 )
 from isthmus.control.inputs import Inputs
+from isthmus.control.oidc import LoginSecrets
 from isthmus.control.remote import (
     carried,
     entries,
@@ -115,6 +117,7 @@ class ControlPlane:
         svid_ttl: timedelta,
         watch_jwks: Callable[[frozenset[JwksSource]], None],
         transition: Transition | None = None,
+        login_secrets: LoginSecrets | None = None,
     ) -> None:
         """``transition``: somebody follows its turns and calls :meth:`see_off`; None: what is gone is gone at once."""
         self.inputs = Inputs()
@@ -134,6 +137,7 @@ class ControlPlane:
         self._fresh: Mapping[str, Snapshot] = {}
         self._node_plans: dict[str, Latest[Plan | None]] = {}
         self._transition = transition
+        self._login_secrets = login_secrets
         self._wake = asyncio.Event()
         self.measured: Callable[[float, float], None] = lambda debounce_seconds, build_seconds: None
         """Told of every turn of :meth:`run`."""
@@ -147,7 +151,10 @@ class ControlPlane:
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         compiled = self.compiled.value
         found = compiled.diagnostics if compiled is not None else ()
-        return (*self.inputs.loading, *found, *self.inputs.learnt)
+        inputs = self.inputs
+        learnt = (*inputs.learnt, *inputs.learnt_of_logins, *inputs.rego_findings, *inputs.learnt_of_rego)
+        out_of_reach = credential_findings(self.mesh, inputs.offers, inputs.credential_store)
+        return (*inputs.loading, *found, *learnt, *out_of_reach)
 
     @property
     def silent(self) -> frozenset[str]:
@@ -245,12 +252,12 @@ class ControlPlane:
             compiled = _keep(before, compiled, AUTHORITY_FIXED, now=now, wanted=wanted)
         compiled = replace(compiled, mesh=self._placed(compiled.mesh))
         try:
-            world = self._learn(compiled.mesh)
+            world = self._learn(compiled)
         except PortTaken as taken:
             if before is None:
                 raise
             compiled = _keep(before, compiled, PORT_PUBLISHED_TWICE, reason=str(taken))
-            world = self._learn(compiled.mesh)
+            world = self._learn(compiled)
         mesh = compiled.mesh
         self._watch_jwks(jwks_sources(mesh))
         yield
@@ -288,7 +295,8 @@ class ControlPlane:
         for gone in self._snapshots.keys() - snapshots.keys() - leaving:
             self._snapshots.pop(gone).set(EMPTY)
 
-    def _learn(self, mesh: Mesh) -> World:
+    def _learn(self, compiled: Compiled) -> World:
+        mesh = compiled.mesh
         folders = self._node.folders
         isolated = isolated_sidecars(mesh, self._node)
         addresses = dict(self._ports.settle(listening_places(mesh, isolated), self.inputs.taken))
@@ -321,6 +329,10 @@ class ControlPlane:
             crls=self.inputs.revocation.crls,
             staples=self.inputs.revocation.staples,
             unstapled=self.inputs.revocation.unstapled,
+            credential_store=self.inputs.credential_store,
+            rego_bundles=self.inputs.rego_bundles,
+            providers=self.inputs.providers,
+            login_secrets=self._login_secrets.versions(compiled) if self._login_secrets is not None else {},
         )
 
     def _starting(self, addresses: Mapping[PortKey, Address]) -> frozenset[PortKey]:

@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 
 from isthmus.control.control_plane import ControlPlane
+from isthmus.control.oidc import LoginSecrets
 from isthmus.control.roster import Roster
 from isthmus.control.secret_value import secret_value
 from isthmus.envoy_api import any_of
@@ -21,7 +22,7 @@ from isthmus.errors import NotEnrolled, SvidInvalid
 from isthmus.identity.validate import peer_identity
 from isthmus.model.credential import CA_KEYS, CERTIFICATE_KEYS, CRL_KEYS
 from isthmus.model.revocation import ClientCrls
-from isthmus.xds.secret import fetched_crls_name, without_crls
+from isthmus.xds.secret import LOGIN_COOKIE_KEY, LOGIN_SECRET, fetched_crls_name, without_crls
 
 SERVICE = "envoy.service.secret.v3.SecretDiscoveryService"
 _SECRET = "credential:"  # noqa: S105 (a prefix of names)
@@ -31,7 +32,14 @@ _AUTHORITY = "credential-ca:"
 class CredentialService:
     """Answers with those of the asked credentials that are planned for the caller's node, and no others."""
 
-    def __init__(self, plane: ControlPlane, roster: Roster, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        plane: ControlPlane,
+        roster: Roster,
+        clock: Callable[[], datetime],
+        logins: LoginSecrets | None = None,
+    ) -> None:
+        self._logins = logins
         self._plane = plane
         self._roster = roster
         self._clock = clock
@@ -62,6 +70,8 @@ class CredentialService:
         """An envoy.extensions.transport_sockets.tls.v3.Secret; None if its bytes are not there."""
         if name.startswith(_AUTHORITY):
             return self._authority(name)
+        if name.startswith((LOGIN_SECRET, LOGIN_COOKIE_KEY)):
+            return self._of_login(name)
         key = name.removeprefix(_SECRET)
         for chain_key, private_key in CERTIFICATE_KEYS:
             chain, private = self._bytes(key, (chain_key,)), self._bytes(key, (private_key,))
@@ -75,6 +85,14 @@ class CredentialService:
                     certificate.ocsp_staple.inline_bytes = staple.der
                 return tls_v3.Secret(name=name, tls_certificate=certificate)
         return None
+
+    def _of_login(self, name: str) -> Any:
+        value = self._logins.value(name, self._plane.compiled.value) if self._logins is not None else None
+        if value is None:
+            return None
+        return tls_v3.Secret(
+            name=name, generic_secret=tls_v3.GenericSecret(secret=core_v3.DataSource(inline_bytes=value))
+        )
 
     def _authority(self, name: str) -> Any:
         """CAs, and what they revoked; None if any of it is not there: Envoy then lets nobody in."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from isthmus.control import credentials, limits, rego
 from isthmus.model.decision import DecisionService
 from isthmus.model.mesh import Mesh
 from isthmus.model.world import World
@@ -44,7 +45,11 @@ class Decider:
     settings: Callable[[Asked], Mapping[str, Any]]
 
 
-DECIDERS: tuple[Decider, ...] = ()
+DECIDERS: tuple[Decider, ...] = (
+    Decider(DecisionService.CREDENTIALS, credentials.MODULE, credentials.processes, credentials.settings),
+    Decider(DecisionService.REGO, rego.MODULE, rego.processes, rego.settings),
+    Decider(DecisionService.LIMITS, limits.MODULE, limits.processes, limits.settings),
+)
 
 
 def wanted_services(mesh: Mesh) -> dict[DecisionService, int]:

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from isthmus.control.client_credentials import client_credentials
 from isthmus.control.decisions import ReadSecret, no_secret, planned_services, wanted_services
+from isthmus.control.oidc import login_credentials
 from isthmus.control.registrations import planned_registrations
 from isthmus.control.server_credentials import server_credentials
 from isthmus.jwks.source import JwksSource
 from isthmus.model.identity import CONTROL_PLANE_SERVICE_ACCOUNT, Identity
 from isthmus.model.mesh import Mesh
 from isthmus.model.offer import LOCAL_NODE
+from isthmus.model.oidc import logins_of
 from isthmus.model.proxy import Proxy, Role
 from isthmus.model.workload import Interception, Network, Placement, Workload
 from isthmus.model.world import Address, PortKey, World
@@ -135,6 +137,8 @@ def jwks_sources(mesh: Mesh) -> frozenset[JwksSource]:
             if rule.jwks is None:
                 key = (rule.issuer, rule.jwks_uri)
                 timeouts[key] = max(rule.timeout, timeouts.get(key, timedelta()))
+    for login in logins_of(mesh.policies.clients):
+        timeouts.setdefault((login.issuer, login.jwks_uri), login.rule.timeout)
     return frozenset(JwksSource(issuer, uri, timeout) for (issuer, uri), timeout in timeouts.items())
 
 
@@ -243,7 +247,8 @@ def _redirection(world: World, proxy_id: str) -> Redirection | None:
 
 def credentials(mesh: Mesh, proxy: Proxy, world: World | None = None) -> Iterator[PlannedCredential]:
     """What a gateway's servers name, and what a client needs. A server's without a Secret is for development."""
-    planned = {one.name: one for one in client_credentials(mesh, proxy)}
+    own = (*client_credentials(mesh, proxy), *login_credentials(mesh, proxy, world or World()))
+    planned = {one.name: one for one in own}
     if proxy.role is Role.GATEWAY:
         planned |= {one.name: one for one in server_credentials(mesh, proxy, planned.keys(), world)}
     yield from planned.values()

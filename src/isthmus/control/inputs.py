@@ -10,6 +10,8 @@ from isthmus.config.resource import Document
 from isthmus.diag import Diagnostic
 from isthmus.jwks.source import JwksSource
 from isthmus.model.offer import Offer
+from isthmus.model.oidc import Provider
+from isthmus.model.rego_bundle import ActiveBundle
 from isthmus.model.revocation import Revocations
 from isthmus.model.world import IssuerKeys, PortKey
 from isthmus.proxy.plan import TrustBundle
@@ -53,5 +55,17 @@ class Inputs:
     """Networks whose TLS handshakes keep failing, by listener."""
     revocation: Revocations = field(default_factory=Revocations)
     """Lists and answers that were fetched."""
+    providers: Mapping[str, Provider] = field(default_factory=dict)
+    """What OpenID providers say of themselves, by issuer."""
+    credential_store: str | None = field(default=None, repr=False)
+    """The PostgreSQL with consumers' credentials; None: they are in the state."""
+    rego_bundles: Mapping[str, ActiveBundle] = field(default_factory=dict)
+    """What was fetched for RegoPolicies, by ``namespace/name``."""
+    rego_findings: tuple[Diagnostic, ...] = ()
+    learnt_of_rego: tuple[Diagnostic, ...] = ()
+    """What the engine says of the texts of RegoPolicies."""
+    """What is wrong with bundles."""
     learnt: tuple[Diagnostic, ...] = ()
     """What is wrong with what was learnt."""
+    learnt_of_logins: tuple[Diagnostic, ...] = ()
+    """The same, of OpenID providers."""

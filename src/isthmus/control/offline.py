@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from isthmus.control.desired import fixed_places, listening_places
 from isthmus.model.mesh import Mesh
+from isthmus.model.oidc import logins_of
 from isthmus.model.proxy import Role
 from isthmus.model.world import Address, PortKey, World
+from isthmus.xds.secret import login_cookie_key_name, login_secret_name
 
 _FIRST_PORT = 20000
 _NO_CREDENTIAL = "not-a-credential"
+_OFFLINE = "offline"
 
 
 def offline_world(mesh: Mesh) -> World:
@@ -19,4 +24,13 @@ def offline_world(mesh: Mesh) -> World:
         addresses[key] = Address(interface, port)
     addresses.update(fixed_places(mesh))
     credentials = {proxy.id: _NO_CREDENTIAL for proxy in mesh.proxies if proxy.role is Role.SIDECAR}
-    return World(addresses=addresses, outbound_credentials=credentials)
+    return World(addresses=addresses, outbound_credentials=credentials, login_secrets=dict(_login_secrets(mesh)))
+
+
+def _login_secrets(mesh: Mesh) -> Iterator[tuple[str, str]]:
+    """Those that would be there; their content is no part of any output."""
+    for login in logins_of(mesh.policies.clients):
+        secret = mesh.secrets.get(login.secret)
+        if secret is not None and login.secret_key in secret.keys:
+            yield login_secret_name(login.secret, login.secret_key), _OFFLINE
+            yield login_cookie_key_name(login.key), _OFFLINE

@@ -167,6 +167,7 @@ def node_plan(
         proxies=planned_proxies(mesh, world, name),
         registrations=planned_registrations(mesh, name, svid_ttl),
         services=planned_services(mesh, world, name, secret),
+        bundles=tuple(sorted({bundle.digest for bundle in world.rego_bundles.values()})),
         workloads=tuple(
             _program(mesh, world, workload)
             for workload in mesh.workloads

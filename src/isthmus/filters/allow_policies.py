@@ -14,10 +14,11 @@ from isthmus.envoy_api.packages import protobuf, set_metadata_v3
 from isthmus.filters.filter import Filter, http_filter
 
 NAME = "isthmus.allow_policies"
-_NAMESPACE = "isthmus"
+NAMESPACE = "isthmus"
 _KEY = "allow_policies"
+PEERS_KEY = "allowed_peers"
 
-LOG_FIELD = f"%DYNAMIC_METADATA({_NAMESPACE}:{_KEY})%"
+LOG_FIELD = f"%DYNAMIC_METADATA({NAMESPACE}:{_KEY})%"
 """A list of names; null where the filter was not reached."""
 
 MOST_NAMED = 8
@@ -26,7 +27,10 @@ MOST_NAMED = 8
 
 @dataclass(frozen=True, slots=True)
 class AllowPolicies:
-    names: tuple[str, ...]
+    """``peers``: where all of the rules name callers, a regular expression (RE2, of the whole SPIFFE ID) of them."""
+
+    names: tuple[str, ...] = ()
+    peers: str | None = None
 
 
 def listed(names: Sequence[str]) -> list[str]:
@@ -40,7 +44,9 @@ def listed(names: Sequence[str]) -> list[str]:
 def _build(config: AllowPolicies) -> tuple[Any, ...]:
     value = protobuf.Struct()
     value.update({_KEY: listed(config.names)})
-    entry = set_metadata_v3.Metadata(metadata_namespace=_NAMESPACE, value=value)
+    if config.peers is not None:
+        value.update({PEERS_KEY: config.peers})
+    entry = set_metadata_v3.Metadata(metadata_namespace=NAMESPACE, value=value)
     return (http_filter(NAME, set_metadata_v3.Config(metadata=[entry])),)
 
 

@@ -22,9 +22,12 @@ from isthmus.envoy_api.packages import (
     type_v3,
 )
 from isthmus.filters.filter import Filter, http_filter
+from isthmus.filters.jwt_authn import NAME as JWT_AUTHN
 from isthmus.filters.rbac import METADATA, NamedRule, build_rules
 from isthmus.filters.string_matcher import build_string_matcher
+from isthmus.model.consumer import CLIENT
 from isthmus.model.match import wildcard
+from isthmus.model.rego import POLICIES
 from isthmus.model.settings import ExtAuthz
 
 _FORBIDDEN = "x-forwarded-client-cert"
@@ -47,16 +50,22 @@ class Custom:
     providers: tuple[CustomProvider, ...]
 
 
-def _mark(index: int) -> str:
-    return f"istio_ext_authz_{index}_"
+@dataclass(frozen=True, slots=True)
+class CustomAfter:
+    """The same, asked after tokens are verified and access control: the providers are told the verified claims."""
+
+    providers: tuple[CustomProvider, ...]
 
 
-def custom_log_fields(config: Custom) -> Mapping[str, str]:
+def custom_log_fields(config: Custom | None, after: CustomAfter | None = None) -> Mapping[str, str]:
     """Access log fields: by provider, the policy that sent the request there."""
-    return {
-        f"custom_policy_{index}": f"%DYNAMIC_METADATA({METADATA}:{_mark(index)}shadow_effective_policy_id)%"
-        for index in range(len(config.providers))
-    }
+    marks = {f"custom_policy_{index}": f"istio_ext_authz_{index}_" for index in range(_count(config))}
+    marks |= {f"custom_policy_after_{index}": f"isthmus_after_{index}_" for index in range(_count(after))}
+    return {name: f"%DYNAMIC_METADATA({METADATA}:{mark}shadow_effective_policy_id)%" for name, mark in marks.items()}
+
+
+def _count(config: Custom | CustomAfter | None) -> int:
+    return 0 if config is None else len(config.providers)
 
 
 def _build(config: Custom) -> tuple[Any, ...]:
@@ -64,22 +73,40 @@ def _build(config: Custom) -> tuple[Any, ...]:
         message
         for index, one in enumerate(config.providers)
         for message in (
-            http_filter(f"isthmus.custom.{index}", _build_mark(index, one)),
-            http_filter(f"isthmus.ext_authz.{one.provider.name}", _build_ext_authz(index, one)),
+            http_filter(f"isthmus.custom.{index}", _build_mark(f"istio_ext_authz_{index}_", one)),
+            http_filter(
+                f"isthmus.ext_authz.{one.provider.name}", _build_ext_authz(f"istio_ext_authz_{index}_", one, ())
+            ),
         )
     )
 
 
-def _build_mark(index: int, one: CustomProvider) -> Any:
+def _build_after(config: CustomAfter) -> tuple[Any, ...]:
+    """Marks and names of its own: both filters may stand in one chain, of the same provider even."""
+    return tuple(
+        message
+        for index, one in enumerate(config.providers)
+        for message in (
+            http_filter(f"isthmus.custom_after.{index}", _build_mark(f"isthmus_after_{index}_", one)),
+            http_filter(
+                f"isthmus.ext_authz_after.{one.provider.name}",
+                _build_ext_authz(f"isthmus_after_{index}_", one, (JWT_AUTHN, CLIENT)),
+            ),
+        )
+    )
+
+
+def _build_mark(mark: str, one: CustomProvider) -> Any:
     rules = build_rules(rbac_config_v3.RBAC.DENY, one.rules)
-    return rbac_v3.RBAC(shadow_rules=rules, shadow_rules_stat_prefix=_mark(index))
+    return rbac_v3.RBAC(shadow_rules=rules, shadow_rules_stat_prefix=mark)
 
 
-def _build_ext_authz(index: int, one: CustomProvider) -> Any:
+def _build_ext_authz(mark: str, one: CustomProvider, metadata: tuple[str, ...]) -> Any:
+    """``mark``: what tells the filter that a rule matched. ``metadata``: the namespaces that the provider is told."""
     provider = one.provider
     marked = matcher_v3.MetadataMatcher(
         filter=METADATA,
-        path=[matcher_v3.MetadataMatcher.PathSegment(key=f"{_mark(index)}shadow_engine_result")],
+        path=[matcher_v3.MetadataMatcher.PathSegment(key=f"{mark}shadow_engine_result")],
         value=matcher_v3.ValueMatcher(string_match=matcher_v3.StringMatcher(exact="denied")),
     )
     built = ext_authz_v3.ExtAuthz(
@@ -90,6 +117,10 @@ def _build_ext_authz(index: int, one: CustomProvider) -> Any:
         filter_enabled_metadata=marked,
         stat_prefix=provider.name,
         decoder_header_mutation_rules=_mutation_rules(),
+        # What it would write stands where readers look for who the client is (model/consumer.py).
+        enable_dynamic_metadata_ingestion=protobuf.BoolValue(value=provider.rego is not None),
+        metadata_context_namespaces=metadata,
+        include_peer_certificate=provider.rego is not None,
     )
     if provider.include_body is not None:
         built.with_request_body.CopyFrom(
@@ -118,7 +149,8 @@ def _mutation_rules() -> Any:
 
 def _grpc_service(provider: ExtAuthz, cluster: str) -> Any:
     envoy_grpc = core_v3.GrpcService.EnvoyGrpc(cluster_name=cluster, authority=provider.host)
-    return core_v3.GrpcService(envoy_grpc=envoy_grpc, timeout=duration(provider.timeout))
+    told = [core_v3.HeaderValue(key=POLICIES, value=provider.rego)] if provider.rego is not None else []
+    return core_v3.GrpcService(envoy_grpc=envoy_grpc, timeout=duration(provider.timeout), initial_metadata=told)
 
 
 def _http_service(provider: ExtAuthz, cluster: str) -> Any:
@@ -152,3 +184,4 @@ def _headers(names: Iterable[str]) -> Any:
 
 
 CUSTOM = Filter("isthmus.ext_authz", Custom, _build, discovered=True)
+CUSTOM_AFTER = Filter("isthmus.ext_authz_after", CustomAfter, _build_after, discovered=True)

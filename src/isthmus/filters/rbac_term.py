@@ -25,6 +25,7 @@ from isthmus.model.predicate import (
     Network,
     Not,
     Path,
+    PathAndQuery,
     Peer,
     Predicate,
     RemoteIp,
@@ -91,6 +92,8 @@ def _leaf(leaf: Leaf, grammar: _Grammar) -> Any:
             return grammar.message(header=_header(":method", match))
         case Host(match):
             return grammar.message(header=_header(":authority", match))
+        case PathAndQuery(match):
+            return grammar.message(header=_header(":path", match))
         case Header(name, match):
             return grammar.message(header=_header(name, match))
         case Path(match):

@@ -28,6 +28,11 @@ FOLLOW = "Follow"
 FOLLOW_PATH = f"/{NODE_SERVICE}/{FOLLOW}"
 """A node tells what it carries, and follows its plan: see ``control/node_service.py``. (Ours.)"""
 
+REGO_BUNDLES = "isthmus.v1.RegoBundles"
+FETCH_BUNDLE = "Fetch"
+FETCH_BUNDLE_PATH = f"/{REGO_BUNDLES}/{FETCH_BUNDLE}"
+"""A node asks for a bundle that its plan names: see ``control/bundle_service.py``. (Ours.)"""
+
 IMPERSONATED_IDENTITY = "ImpersonatedIdentity"
 """Metadata: the SPIFFE ID that a node agent asks for on a proxy's behalf (Istio's name for it, from ztunnel)."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import ssl
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -14,9 +15,13 @@ import certifi
 import httpx
 
 from isthmus.errors import JwksUnavailable
-from isthmus.fetching import REDIRECTS, Fault, new_client, parse_url, read_body
+from isthmus.fetching import REDIRECTS, Fault, clock_problem, new_client, parse_url, read_body
+from isthmus.jwks.provider import read_provider
 from isthmus.jwks.source import JwksSource, discovery_uri, read_discovery
 from isthmus.model.key_set import KeySet, read_key_set
+from isthmus.model.oidc import ProviderEndpoints
+
+log = logging.getLogger(__name__)
 
 
 class Fetcher(Protocol):
@@ -78,12 +83,25 @@ class HttpFetcher:
         except TimeoutError:
             raise JwksUnavailable(f"no whole answer in {total.total_seconds():g} s") from None
 
+    async def discover(self, issuer: str) -> ProviderEndpoints:
+        """Where ``issuer``'s users log in, as its discovery document says.
+
+        Raises JwksUnavailable: as :meth:`fetch`, or not a document that :func:`read_provider` takes.
+        """
+        client = new_client(self.trust, self.limits.total, self.limits.connect, accept="application/json")
+        try:
+            async with asyncio.timeout(self.limits.total.total_seconds()), client:
+                return read_provider(await self._get(client, _parse(discovery_uri(issuer))), issuer)
+        except TimeoutError:
+            raise JwksUnavailable(f"no whole answer in {self.limits.total.total_seconds():g} s") from None
+
     async def _get(self, client: httpx.AsyncClient, url: httpx.URL) -> bytes:
         for _ in range(self.limits.max_redirects + 1):
             permitted(url)
             try:
                 async with client.stream("GET", url) as response:
                     if response.status_code not in REDIRECTS:
+                        _compare_clocks(response)
                         return await read_body(response, self.limits.max_body_bytes, _of(response.url))
                     # Joining fails as parsing does: the place is the other side's text.
                     target = _parse(response.headers.get("location", ""), url)
@@ -95,6 +113,13 @@ class HttpFetcher:
             _stay_on_scheme(url, target)
             url = target
         raise JwksUnavailable(f"{_shown(url)}: more than {self.limits.max_redirects} redirects")
+
+
+def _compare_clocks(response: httpx.Response) -> None:
+    """Whoever signs tokens and whoever verifies them must agree about the time."""
+    wrong = clock_problem(response, datetime.now(UTC))
+    if wrong is not None:
+        log.warning("%s: %s", _shown(response.url), wrong)
 
 
 def permitted(url: httpx.URL) -> None:

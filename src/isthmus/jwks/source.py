@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from isthmus.errors import JwksUnavailable
 
@@ -31,8 +33,8 @@ def discovery_uri(issuer: str) -> str:
     return issuer.removesuffix("/") + "/.well-known/openid-configuration"
 
 
-def read_discovery(text: str | bytes, issuer: str) -> str:
-    """The ``jwks_uri`` of ``issuer``'s discovery document (OpenID Connect Discovery 1.0, sections 3 and 4.3).
+def read_document(text: str | bytes, issuer: str) -> Mapping[str, Any]:
+    """``issuer``'s discovery document (OpenID Connect Discovery 1.0, sections 3 and 4.3).
 
     Raises JwksUnavailable: not such a document, or one of another issuer. Names compare exactly, a slash at the end
     included: whoever answers in another's name could lend that name its own keys.
@@ -46,7 +48,12 @@ def read_discovery(text: str | bytes, issuer: str) -> str:
     if document.get("issuer") != issuer:
         stated = ascii(document.get("issuer"))[:200]
         raise JwksUnavailable(f"the discovery document is that of another issuer, {stated}")
-    uri = document.get("jwks_uri")
+    return document
+
+
+def read_discovery(text: str | bytes, issuer: str) -> str:
+    """The ``jwks_uri`` of ``issuer``'s document. Raises JwksUnavailable: as :func:`read_document`, or it has none."""
+    uri = read_document(text, issuer).get("jwks_uri")
     if not isinstance(uri, str):
         raise JwksUnavailable("the discovery document has no jwks_uri")
     return uri

@@ -1,9 +1,12 @@
 """The kinds, in the order in which they are applied: what is referred to comes before what refers to it."""
 
 from isthmus.kinds import (
+    access_policy,
     authorization_policy,
+    client_authentication,
     client_traffic_policy,
     config_map,
+    consumer,
     deployment,
     destination_rule,
     federated_trust_domain,
@@ -11,6 +14,8 @@ from isthmus.kinds import (
     local_workload,
     namespace,
     peer_authentication,
+    rate_limit_policy,
+    rego_policy,
     request_authentication,
     secret,
     service,
@@ -27,6 +32,7 @@ from isthmus.kinds.shape.kind import AnyKind
 KINDS: tuple[AnyKind, ...] = (
     config_map.KIND,
     federated_trust_domain.KIND,
+    consumer.KIND,
     namespace.KIND,
     service_account.KIND,
     secret.KIND,
@@ -43,7 +49,11 @@ KINDS: tuple[AnyKind, ...] = (
     virtual_service.KIND,
     peer_authentication.KIND,
     request_authentication.KIND,
+    client_authentication.KIND,
     authorization_policy.KIND,
+    access_policy.KIND,
+    rego_policy.KIND,
+    rate_limit_policy.KIND,
     telemetry.KIND,
 )
 

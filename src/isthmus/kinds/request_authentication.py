@@ -127,6 +127,8 @@ _output_header = checked(text, _output_header_problem)
 _from_header = record(FromHeader, required("name", checked(text, _header_problem)), optional("prefix", text, ""))
 _claim_to_header = record(ClaimToHeader, required("header", _output_header), required("claim", _word))
 
+CLAIM_TO_HEADERS = list_of(_claim_to_header)
+
 _rule_fields = record(
     JwtRuleSpec,
     required("issuer", _word, note="compared with the claim iss"),
@@ -138,7 +140,7 @@ _rule_fields = record(
     optional("fromCookies", list_of(_word), ()),
     optional("forwardOriginalToken", boolean, False),
     optional("outputPayloadToHeader", _output_header),
-    optional("outputClaimToHeaders", list_of(_claim_to_header), (), note="dots in the claim go down nested objects"),
+    optional("outputClaimToHeaders", CLAIM_TO_HEADERS, (), note="dots in the claim go down nested objects"),
     optional("spaceDelimitedClaims", list_of(_word), (), note="beside scope and permission"),
     optional("timeout", positive_duration, timedelta(seconds=5), note="of fetching the keys"),
 )

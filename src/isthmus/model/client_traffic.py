@@ -67,6 +67,13 @@ class ClientValidation:
     ocsp: ClientOcsp | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Problems:
+    """What is refused is answered with a problem document (RFC 9457); ``reason``: with the reason's code."""
+
+    reason: bool = False
+
+
 ANY_CERTIFICATE = ClientValidation()
 """No demand beyond the server's CAs."""
 
@@ -86,6 +93,7 @@ class ClientTraffic:
     resumption: Resumption | None = None
     health_check: HealthCheck | None = None
     failed_handshakes: FailedHandshakes | None = None
+    problems: Problems | None = None
     origin: Origin | None = None
     """None: there is no policy."""
 

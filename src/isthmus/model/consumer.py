@@ -9,14 +9,17 @@ from isthmus.diag import Origin
 CLIENT = "envoy.filters.http.ext_authz"
 """The dynamic metadata in which a verified client is told: :data:`CLIENT_KEYS`.
 
-Envoy's, not ours: an ext_authz filter writes into this one namespace, whatever its own name is, on a denial too, and what
-several filters write is merged by key. So external providers may not write any (``filters/ext_authz.py``), and what other
-services of ours write there has other keys, ``reason`` aside."""
+Envoy's, not ours: an ext_authz filter writes into this one namespace, whatever its own name is, on a denial too, and
+what several filters write is merged by key. So external providers may not write any (``filters/ext_authz.py``), and
+what other services of ours write there has other keys, ``reason`` aside."""
 CLIENT_KEYS = ("consumer", "consumer_namespace", "groups", "plan", "method", "claims", "reason")
 """``groups``: a list; ``method``: how the client was verified; ``claims``: of an introspected token; ``reason``: of a
 refusal."""
 CONSUMER_HEADER = "x-isthmus-consumer"
 """What tells the upstream who the client is, as ``namespace/name``; nobody else may say so."""
+
+COMMON_NAME = "CN="
+"""Before a Common Name among a consumer's certificates."""
 
 
 @dataclass(frozen=True, slots=True)

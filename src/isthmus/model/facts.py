@@ -31,6 +31,7 @@ from isthmus.model.predicate import (
     Method,
     Not,
     Path,
+    PathAndQuery,
     Peer,
     Predicate,
     RemoteIp,
@@ -101,6 +102,8 @@ def _leaf_holds(leaf: Leaf, facts: Facts) -> bool:
             return matches(match, facts.method)
         case Path(match):
             return matches(match, facts.path.partition("?")[0])
+        case PathAndQuery(match):
+            return matches(match, facts.path)
         case Host(match):
             return matches(match, facts.host)
         case Header(name, match):

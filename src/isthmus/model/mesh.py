@@ -8,7 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from isthmus.diag import Origin
+from isthmus.model.access import AccessPolicy
 from isthmus.model.attachment import Attached, TargetKind, distinct
+from isthmus.model.client_authentication import ClientAuthentication
 from isthmus.model.cluster import Resolution, Service, ServicePort
 from isthmus.model.consumer import Consumer
 from isthmus.model.federation import FederatedTrustDomain, TrustDomains
@@ -73,8 +75,8 @@ class Policies(Parts):
     request: tuple[RequestAuthentication, ...] = ()
     authorization: tuple[AuthorizationPolicy, ...] = ()
     broken: tuple[Broken, ...] = ()
-    clients: tuple[Attached, ...] = ()
-    access: tuple[Attached, ...] = ()
+    clients: tuple[ClientAuthentication, ...] = ()
+    access: tuple[AccessPolicy, ...] = ()
     rego: tuple[Attached, ...] = ()
     limits: tuple[Attached, ...] = ()
 

@@ -91,6 +91,22 @@ TCP_RECEIVED = Metric(
     _TCP,
     "TCP_RECEIVED_BYTES",
 )
+DENIED = Metric(
+    "isthmus_denied_requests_total",
+    MetricKind.COUNTER,
+    "Requests that were refused, by the reason's code, at gateways and before programs.",
+    (
+        "reporter",
+        "reason",
+        "source_principal",
+        "source_workload",
+        "source_workload_namespace",
+        "destination_workload",
+        "destination_workload_namespace",
+        "destination_service",
+        "destination_service_namespace",
+    ),
+)
 HTTP_METRICS = (REQUESTS, REQUEST_DURATION, REQUEST_BYTES, RESPONSE_BYTES)
 TCP_METRICS = (TCP_OPENED, TCP_CLOSED, TCP_SENT, TCP_RECEIVED)
 PROXY_METRICS = (*HTTP_METRICS, *TCP_METRICS)
@@ -118,7 +134,7 @@ HANDSHAKE_METRICS = (HANDSHAKE_FAILURES, HANDSHAKE_DURATION, SHUT_OUT_CONNECTION
 
 ENVOY_STATS: Mapping[str, str] = {
     "istio_": "the metrics above",
-    "isthmus_": "the metrics of TLS handshakes",
+    "isthmus_": "the metrics of refused requests and of TLS handshakes; what each proxy counts for limits, by filter",
     "server.": "the process: memory, uptime, connections, limits of metrics that were reached",
     "listener_manager.": "listeners taken and refused",
     "cluster_manager.": "clusters taken and refused",
@@ -216,6 +232,24 @@ CONTROL_PLANE_METRICS = (
         MetricKind.GAUGE,
         "1: a trust domain's bundle could not be refreshed for three of its refreshes.",
         ("trust_domain",),
+    ),
+    Metric(
+        "isthmus_rego_bundle_fetches_total",
+        MetricKind.COUNTER,
+        "Looks for bundles of RegoPolicies; `result`: success, unchanged, refused, failure.",
+        ("policy", "result"),
+    ),
+    Metric(
+        "isthmus_rego_bundle_active",
+        MetricKind.GAUGE,
+        "1: a bundle decides for the RegoPolicy; 0: there is none yet, so its requests are refused.",
+        ("policy",),
+    ),
+    Metric(
+        "isthmus_rego_bundle_failing",
+        MetricKind.GAUGE,
+        "1: the latest look for the RegoPolicy's bundle brought nothing that could be taken.",
+        ("policy",),
     ),
     Metric(
         "isthmus_crl_fetches_total",

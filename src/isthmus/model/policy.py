@@ -40,6 +40,8 @@ class AuthorizationPolicy:
     dry_run: bool = False
     provider: str | None = None
     """CUSTOM: the name of an ext_authz provider of the mesh configuration."""
+    after_authentication: bool = False
+    """CUSTOM: whether it is asked after tokens are verified and access control; Istio's place is before."""
 
     def rule_name(self, index: int) -> str:
         """The name in Envoy and in the access log, as Istio forms it."""

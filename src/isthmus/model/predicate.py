@@ -50,6 +50,13 @@ class Path:
 
 
 @dataclass(frozen=True, slots=True)
+class PathAndQuery:
+    """The path as it was sent on, with its query and without a fragment; case-sensitive."""
+
+    match: StringMatch
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """The authority of the request, case-insensitive."""
 
@@ -134,6 +141,7 @@ class FilterMetadata:
 Leaf = (
     Method
     | Path
+    | PathAndQuery
     | Host
     | Header
     | DestinationPort
@@ -151,7 +159,7 @@ Predicate = All | AnyOf | Not | Leaf
 TRUE = All(())
 FALSE = AnyOf(())
 
-_HTTP_LEAVES = (Method, Path, Host, Header, RequestPrincipal, Claim, RemoteIp)
+_HTTP_LEAVES = (Method, Path, PathAndQuery, Host, Header, RequestPrincipal, Claim, RemoteIp)
 
 
 def all_of(*parts: Predicate) -> Predicate:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from isthmus.model.oidc import OidcLogin, Provider, ProviderEndpoints
 from isthmus.model.policy import JwtRule
+from isthmus.model.rego_bundle import ActiveBundle
 from isthmus.model.revocation import ClientCrls, CrlPoints, Staple
 
 
@@ -89,6 +91,17 @@ class World:
     revoked: frozenset[str] = frozenset()
     """SPIFFE IDs that nobody may be any more."""
 
+    providers: Mapping[str, Provider] = field(default_factory=dict)
+    """What OpenID providers say of themselves, by issuer."""
+    login_secrets: Mapping[str, str] = field(default_factory=dict)
+    """The version of each secret that logins need and that there is, by its name (``xds/secret.py``)."""
+
+    credential_store: str | None = field(default=None, repr=False)
+    """The URL of the PostgreSQL with consumers' credentials, password and all; None: they are in the state."""
+
+    rego_bundles: Mapping[str, ActiveBundle] = field(default_factory=dict)
+    """What decides for RegoPolicies (``namespace/name``) whose policy is a bundle; none: nobody gets in."""
+
     shut_out: Mapping[PortKey, tuple[str, ...]] = field(default_factory=dict)
     """By the place of a listener: networks that it takes no TLS of, because their handshakes keep failing."""
 
@@ -109,3 +122,10 @@ class World:
         if rule.jwks is not None:
             return IssuerKeys(rule.jwks)
         return self.jwks.get((rule.issuer, rule.jwks_uri), IssuerKeys(None, "not fetched yet"))
+
+    def endpoints_of(self, login: OidcLogin) -> ProviderEndpoints | None:
+        """Where its users log in; None: that is not known yet."""
+        if login.endpoints is not None:
+            return login.endpoints
+        known = self.providers.get(login.issuer)
+        return known.endpoints if known is not None else None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 
+from isthmus.model.decision import DecisionService
 from isthmus.proxy.child import Child, start_child
-from isthmus.proxy.log import Logs
+from isthmus.proxy.log import LogPipe, Logs
 from isthmus.proxy.place import Folders
 from isthmus.proxy.plan import PlannedService
 
@@ -37,14 +39,20 @@ class DecisionProgram:
         """Raises OSError."""
         planned = self._planned
         argv = (sys.executable, "-m", planned.module)
-        with self._logs.open(self._folders.log(planned.name)) as log:
+        with self._logs.open(self._folders.log(planned.name)) as log, self._output(planned, log) as output:
             self._child = await start_child(
-                argv, stdin=asyncio.subprocess.PIPE, stdout=log.writer, stderr=log.writer, tied=False
+                argv, stdin=asyncio.subprocess.PIPE, stdout=output.writer, stderr=log.writer, tied=False
             )
         socket = self._folders.decision_socket(planned.service, planned.index)
         state = str(self._folders.state)
         self._tell({"socket": str(socket), "state": state, "settings": json.loads(self._planned.settings)})
         return self._child
+
+    def _output(self, planned: PlannedService, log: LogPipe) -> AbstractContextManager[LogPipe]:
+        """Its log once more, but of Rego: what that prints are its decisions, where policies ask for them."""
+        if planned.service is not DecisionService.REGO:
+            return nullcontext(log)
+        return self._logs.open(self._folders.decision_log(planned.name))
 
     @property
     def listens(self) -> bool:

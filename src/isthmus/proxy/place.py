@@ -34,6 +34,10 @@ class Folders:
         """One JSON line a request (Envoy's standard output)."""
         return self.logs / f"{proxy_id}.access.log"
 
+    def decision_log(self, service: str) -> Path:
+        """One JSON line a decision, of one process of the Rego service."""
+        return self.logs / f"{service}.decisions.log"
+
     @property
     def handshakes_log(self) -> Path:
         """One JSON line a failed TLS handshake, of all proxies."""

@@ -154,6 +154,8 @@ class Plan:
     programs: tuple[tuple[str, int], ...] = ()
     """Sidecars (by id) and the processes that hold them from outside: those of ``isthmus run``."""
     services: tuple[PlannedService, ...] = ()
+    bundles: tuple[str, ...] = ()
+    """Digests of the Rego bundles that these decide by: another machine fetches what it lacks before it goes by this."""
     trust: tuple[TrustBundle, ...] = ()
     """What proxies trust, their own trust domain's first: every root, those that do not sign yet or any more too."""
 
@@ -196,6 +198,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
             {"service": one.service.value, "index": one.index, "module": one.module, "settings": one.settings}
             for one in plan.services
         ],
+        "bundles": list(plan.bundles),
     }
 
 
@@ -279,6 +282,7 @@ def from_json(value: str | bytes | dict[str, Any]) -> Plan:
                 PlannedService(DecisionService(one["service"]), one["index"], one["module"], one["settings"])
                 for one in data["services"]
             ),
+            bundles=tuple(data["bundles"]),
         )
     except (KeyError, TypeError) as broken:
         # Not the data itself: it holds the workloads' environment.

@@ -31,6 +31,7 @@ from isthmus.proxy.membership import Membership
 from isthmus.proxy.place import Folders
 from isthmus.proxy.plan import Plan, PlannedWorkload, from_json, own_roots
 from isthmus.proxy.probing import watch
+from isthmus.proxy.rego_bundle import fetch_bundles, prune_bundles
 from isthmus.state import StateDir
 
 _LOOPBACK = "127.0.0.1"
@@ -110,7 +111,7 @@ class RemoteControlPlane:
                 while (read := await call.read()) is not grpc.aio.EOF:
                     message = json.loads(read)
                     if "plan" in message:
-                        self.plan.set(self._own(from_json(message["plan"])))
+                        await self._take(from_json(message["plan"]), channel)
                     if "statistics" in message:
                         self._questions.put_nowait(message["statistics"])
                     self._tell_user("")
@@ -128,6 +129,14 @@ class RemoteControlPlane:
             self._reached = False
             await channel.close(None)
         return got
+
+    async def _take(self, plan: Plan, channel: Any) -> None:
+        """Once what its decisions are made by is here."""
+        await fetch_bundles(channel, self._state, plan.bundles, self._say)
+        before = self.plan.value
+        self.plan.set(self._own(plan))
+        # Those of the plan before as well: a process that starts just now may be about to read one.
+        prune_bundles(self._state, (*plan.bundles, *(before.bundles if before is not None else ())))
 
     async def _judge(self, code: grpc.StatusCode, details: str | None) -> None:
         """Raises NotEnrolled or Refused for what does not mend itself."""

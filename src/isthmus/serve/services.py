@@ -22,8 +22,10 @@ from isthmus.api.authority import authority_routes
 from isthmus.api.drift import drift_routes
 from isthmus.api.nodes import node_routes
 from isthmus.config.watch import watch
+from isthmus.consumer.place import store_url
 from isthmus.control import garbage
 from isthmus.control.admission import Admission
+from isthmus.control.bundle_service import BundleService as RegoBundleService
 from isthmus.control.control_plane import ControlPlane
 from isthmus.control.credential_service import CredentialService
 from isthmus.control.desired import Node
@@ -34,6 +36,7 @@ from isthmus.control.last_good import LastGood
 from isthmus.control.metrics import Counts, PlaneMetrics, follow_convergence
 from isthmus.control.node_service import NodeService
 from isthmus.control.nodes import Nodes
+from isthmus.control.oidc import LoginSecrets
 from isthmus.control.outbound_credentials import OutboundCredentials
 from isthmus.control.roster import Roster
 from isthmus.control.running import Wants
@@ -41,6 +44,7 @@ from isthmus.control.transition import Transition
 from isthmus.control.trust_service import TrustService
 from isthmus.control.trust_store import trust_stores
 from isthmus.control.view import View
+from isthmus.decide.rego.store import BundleStore as RegoBundleStore
 from isthmus.drift.server import DriftService
 from isthmus.federation.fetch import HttpsBundleFetcher
 from isthmus.federation.server import FederationService
@@ -66,17 +70,20 @@ from isthmus.revocation.server import RevocationService
 from isthmus.revocation.store import RevocationStore
 from isthmus.serve.authority import AuthorityKeeper
 from isthmus.serve.authority_requests import AuthorityRequests
+from isthmus.serve.bundles import RegoBundles
 from isthmus.serve.drift import Looks, drift_gauges
 from isthmus.serve.federation import Federation, OwnBundle, federation_gauges, serve_bundle
 from isthmus.serve.findings import Findings, Show
 from isthmus.serve.given import given_by
 from isthmus.serve.grpc_port import LEAST_OWN_TTL, serve_grpc
 from isthmus.serve.http_port import serve_http
+from isthmus.serve.logins import Logins
 from isthmus.serve.manifests import Manifests
 from isthmus.serve.nodes import follow_nodes, forget_the_lost, node_gauges, serve_enrolment
 from isthmus.serve.options import ServeOptions
 from isthmus.serve.orphan import until_orphaned
 from isthmus.serve.proxies import Proxies
+from isthmus.serve.rego import RegoTexts
 from isthmus.serve.revocation import Revocation
 from isthmus.serve.trust import Trust
 from isthmus.serve.unused import warn_of_unused
@@ -127,11 +134,20 @@ class _Services:
         node = Node(NODE, self._ads, str(self._enrol_socket), sys.executable, isolating, redirects, runs)
         first = not self._folders.holds_envoys
         transition = Transition(lambda proxy: first or self._folders.bootstrap(proxy).exists())
+        self._login_secrets = LoginSecrets(self._keeping)
         self._plane = ControlPlane(
-            node, self._ports, OutboundCredentials(self._keeping), options.svid_ttl, self._jwks.watch, transition
+            node,
+            self._ports,
+            OutboundCredentials(self._keeping),
+            options.svid_ttl,
+            self._jwks.watch,
+            transition,
+            self._login_secrets,
         )
+        self._logins = Logins(self._plane, HttpFetcher(trust()), self._keeping)
         self._guests = Guests(StateDir.at(state.runtime))
         self._plane.inputs.guests = self._guests.documents
+        self._plane.inputs.credential_store = store_url(state)
         self._last_good = LastGood(self._keeping)
         self._manifests = Manifests(self._plane, self._last_good, Findings(self._plane, show), strict=options.strict)
         self._statuses = Statuses()
@@ -156,6 +172,8 @@ class _Services:
                 RevocationFetcher(), RevocationStore(state.path / "revocation"), clock=_now, counts=self._counts
             ),
         )
+        self._rego_store = RegoBundleStore(state)
+        self._rego_bundles = RegoBundles(self._plane, self._rego_store, _now, self._counts)
         self._handshakes = Handshakes(self._plane, log.write, steady_clock())
 
     async def run(self) -> None:
@@ -164,6 +182,8 @@ class _Services:
         loads = watch(self._options.paths, previous=previous)
         self._manifests.first(await anext(loads), previous)
         self._revocation.take_up()
+        self._logins.take_up()
+        self._rego_bundles.take_up()
         warn_of_unused(self._options, self._plane.mesh, self._ports, self._refusals)
         keeper = AuthorityKeeper(
             self._state,
@@ -191,6 +211,9 @@ class _Services:
             self._proxies.see_off(),
             self._handshakes.run(),
             self._revocation.run(),
+            self._logins.run(),
+            self._rego_bundles.run(),
+            RegoTexts(self._plane).run(),
             garbage.collect_seldom(),
             self._jwks.run(),
             follow_files(self._jwks, self._options.jwks_files),
@@ -223,7 +246,8 @@ class _Services:
             ads.handler(),
             NodeService(self._plane, self._nodes, _now).handler(),
             certificate_handlers(certificates),
-            CredentialService(self._plane, roster, _now).handler(),
+            CredentialService(self._plane, roster, _now, self._login_secrets).handler(),
+            RegoBundleService(self._plane, roster, self._rego_store, _now).handler(),
             JwtService(self._jwt.latest, keeper.latest, roster, _now, keeper, self._nodes).handler(),
             self._trusting.handler(),
             HandshakeService(roster.authorize, self._handshakes.heard).handler(),
@@ -249,6 +273,7 @@ class _Services:
                 **federation_gauges(self._bundles),
                 **drift_gauges(self._drift),
                 **self._revocation.gauges(),
+                **self._rego_bundles.gauges(),
             },
         )
         self._plane.measured = metrics.rebuilt

@@ -5,7 +5,7 @@ The path is logged without its query, which may carry a token.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from isthmus.envoy_api import any_of
@@ -17,11 +17,14 @@ from isthmus.envoy_api.packages import (
     file_access_log_v3,
     protobuf,
 )
-from isthmus.filters.allow_policies import LOG_FIELD, listed
+from isthmus.filters.access import log_fields as access_log_fields
+from isthmus.filters.allow_policies import LOG_FIELD, AllowPolicies, listed
 from isthmus.filters.peer import HANDSHAKE_STATE, PEER_STATE
 from isthmus.filters.rbac import tcp_verdict_log_fields, verdict_log_fields
 from isthmus.model.proxy import Proxy
+from isthmus.model.reason_request import NO_SERVER
 from isthmus.model.telemetry import STANDARD_OUTPUT, FileLog
+from isthmus.xds.reason import reason_of_connection, reason_of_request, reasons_at
 
 _CONNECTION = {
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%fZ)%",
@@ -61,19 +64,22 @@ _REQUEST = {
 
 def build_http_log(proxy: Proxy, hop: str, custom: Mapping[str, str] | None = None) -> Any:
     """One JSON line a request, on Envoy's standard output. ``custom``: the fields that tell CUSTOM policies."""
-    verdict = {**verdict_log_fields(), **(custom or {}), "allow_policies": LOG_FIELD}
-    return _file_log({**_hop(proxy, hop), **_REQUEST, **verdict})
+    reason = f"%TYPED_CEL({reason_of_request(reasons_at(hop))})%"
+    verdict = {"reason": reason, **verdict_log_fields(), **(custom or {}), **access_log_fields()}
+    return _file_log({**_hop(proxy, hop), **_REQUEST, **verdict, "allow_policies": LOG_FIELD})
 
 
-def build_tcp_log(proxy: Proxy, hop: str, allow_policies: Sequence[str]) -> Any:
-    """One JSON line a connection. ``allow_policies``: the chain's ALLOW rules, for a connection that none took."""
-    verdict = tcp_verdict_log_fields()
-    return _file_log({**_hop(proxy, hop), **_CONNECTION, **verdict, "allow_policies": listed(allow_policies)})
+def build_tcp_log(proxy: Proxy, hop: str, allowing: AllowPolicies) -> Any:
+    """One JSON line a connection. ``allowing``: the chain's ALLOW rules, for a connection that none took."""
+    reason = f"%TYPED_CEL({reason_of_connection(allowing.peers)})%"
+    verdict = {"reason": reason, **tcp_verdict_log_fields(), "allow_policies": listed(allowing.names)}
+    return _file_log({**_hop(proxy, hop), **_CONNECTION, **verdict})
 
 
 def build_unmatched_log(proxy: Proxy, hop: str) -> Any:
     """One JSON line for a connection that no chain of its listener takes; ``details``: ``filter_chain_not_found``."""
-    log = _file_log({**_hop(proxy, hop), **_CONNECTION, "details": "%RESPONSE_CODE_DETAILS%"})
+    told = {"details": "%RESPONSE_CODE_DETAILS%", "reason": NO_SERVER.code}
+    log = _file_log({**_hop(proxy, hop), **_CONNECTION, **told})
     # Connections that a chain takes are logged there.
     log.filter.response_flag_filter.flags.append("NR")
     return log

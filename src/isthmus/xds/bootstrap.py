@@ -259,6 +259,9 @@ def build_runtime() -> Any:
         {
             # Off by default in 1.39: a bare LF in a chunk extension reads differently at the next hop (smuggling).
             "envoy.reloadable_features.strict_chunk_parsing": True,
+            # Login cookies: the older sealing can be opened by asking often enough (CVE-2026-47775); no old ones exist.
+            "envoy.reloadable_features.oauth2_use_gcm_encryption": True,
+            "envoy.reloadable_features.oauth2_legacy_cbc_decrypt_compat": False,
             # Envoy refuses regular expressions beyond 100 instructions, which `a{101}` is; Istio sets this limit too.
             "re2.max_program_size.error_level": 32768,
         }

@@ -74,7 +74,7 @@ def _port_chains(context: Context, service: Service, port: ServicePort) -> tuple
         chain, resources = build_service_http(context, name, service, port, service.origin)
         # TLS to a port that is declared HTTP has no chain: it is closed.
         return [replace(chain, transport_protocol="raw_buffer")], resources
-    log = observe_tcp(context, _HOP, ())
+    log = observe_tcp(context, _HOP)
     ways = ways_to(context, service, port)
     return build_chains(ways, context.cluster_of, name, log, traffic_of=context.traffic_of), ()
 

@@ -39,7 +39,11 @@ def build_filter_chain(scope: str, configs: Mapping[type, Any], origins: Iterabl
         extensions.append(build(name, found, origins))
         types = filter_.types or (_full_name(message.typed_config),)
         source = core_v3.ExtensionConfigSource(config_source=ads(), type_urls=types)
-        filters.append(http_connection_manager_v3.HttpFilter(name=name, config_discovery=source))
+        # One that is disabled here waits for a route that says something to it.
+        http_filter = http_connection_manager_v3.HttpFilter(
+            name=name, config_discovery=source, disabled=message.disabled
+        )
+        filters.append(http_filter)
     return FilterChain(tuple(filters), tuple(extensions))
 
 

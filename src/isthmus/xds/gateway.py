@@ -27,10 +27,12 @@ from isthmus.xds.listener import Chain, build_listener, peer_filters
 from isthmus.xds.misdirected import Demanding, elsewhere, refused_hosts
 from isthmus.xds.name import gateway_listener, server_routes
 from isthmus.xds.observe import Observed, observe_http
+from isthmus.xds.oidc import login_routes, with_logins
 from isthmus.xds.on_demand import LONGEST_HANDSHAKE, get_on_demand, on_demand
 from isthmus.xds.policy import edge_headers, http_policy
+from isthmus.xds.problem import agreed, build_problems
 from isthmus.xds.route import MAX_DIRECT_RESPONSE_BYTES, Caller, build_routes, redirect_to_https
-from isthmus.xds.route_policy import route_policies
+from isthmus.xds.route_policy import route_metadata, route_policies
 from isthmus.xds.route_tree import virtual_host
 from isthmus.xds.snapshot import Built, build, build_joined, repeated
 
@@ -137,6 +139,7 @@ def _build_port(
 
 def _build_chain(context: Context, routes: str, group: Sequence[_Opened], shared: _Shared) -> Chain:
     server = group[0].server
+    problems = agreed(one.server.client_traffic.problems for one in group if not one.server.https_redirect)
     hcm = build_hcm(
         Http(
             side=Side.GATEWAY,
@@ -147,6 +150,7 @@ def _build_chain(context: Context, routes: str, group: Sequence[_Opened], shared
             reserved_headers=shared.reserved_headers,
             longest_connection=longest_connection(server.tls, context.world),
             told=server.client_traffic.headers,
+            local_replies=build_problems(problems) if problems is not None else None,
         ),
         context.mesh.settings,
     )
@@ -234,7 +238,9 @@ def _closed(context: Context, port: int) -> Iterator[str]:
 
 def _host_routes(context: Context, port: int, scheme: str, bound: Sequence[_Bound]) -> list[Any]:
     published = context.world.address(context.proxy.id, "gateway", port)
-    policies_at = route_policies(context, Listening(port, published and published.host), gateway_listener(port))
+    at = Listening(port, published.host if published is not None else None)
+    policies_at = with_logins(context, route_policies(context, at, gateway_listener(port)))
+    metadata = route_metadata(context)
     callers = {
         (gateway.key, server): Caller(
             gateway=gateway.key,
@@ -247,6 +253,7 @@ def _host_routes(context: Context, port: int, scheme: str, bound: Sequence[_Boun
             traffic_of=context.traffic_of,
             server=server,
             policies_at=policies_at,
+            metadata_at=metadata,
         )
         for gateway, _, server in bound
     }
@@ -254,7 +261,8 @@ def _host_routes(context: Context, port: int, scheme: str, bound: Sequence[_Boun
     once: dict[tuple[str, str, str], tuple[RouteTable, Caller]] = {}
     for gateway, table, server in bound:
         once.setdefault((gateway.key, table.namespace, table.name), (table, callers[gateway.key, server]))
-    return build_routes(once.values())
+    own = login_routes(context, ((gateway.key, server, table) for gateway, table, server in bound))
+    return [*own, *build_routes(once.values())]
 
 
 def _https_port(context: Context, host: str, by_port: Mapping[int, Sequence[_Opened]]) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from isthmus.diag import Origin
 from isthmus.envoy_api.packages import protobuf, route_v3
+from isthmus.filters.allow_policies import AllowPolicies
 from isthmus.model.cluster import Protocol, Service, ServicePort
 from isthmus.model.policy import MutualTls
 from isthmus.model.predicate import Destination as Listening
@@ -157,7 +158,7 @@ def _tcp(context: Context, at: Listening, longest: timedelta | None = None) -> t
 
 def _tcp_policed(
     context: Context, port: int, address: str | None, callers: str | None
-) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+) -> tuple[tuple[Any, ...], AllowPolicies]:
     return tcp_filters(context, Listening(port, address, callers), f"inbound_{port}")
 
 

@@ -11,9 +11,21 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from isthmus.envoy_api import any_of
-from isthmus.envoy_api.packages import accesslog_v3, data_accesslog_v3, protobuf, stats_access_log_v3, type_v3
+from isthmus.envoy_api.packages import (
+    accesslog_v3,
+    cel_access_log_filter_v3,
+    data_accesslog_v3,
+    protobuf,
+    stat_inputs_v3,
+    stats_access_log_v3,
+    transform_stat_v3,
+    type_v3,
+    xds_core_v3,
+    xds_matcher_v3,
+)
 from isthmus.filters.peer import PEER_STATE
 from isthmus.model.metric import (
+    DENIED,
     HTTP_METRICS,
     REQUEST_BYTES,
     REQUEST_DURATION,
@@ -29,6 +41,7 @@ from isthmus.model.metric import (
 from isthmus.model.telemetry import Mode, Telemetry, metrics_of
 from isthmus.xds.context import Context
 from isthmus.xds.metadata import METADATA
+from isthmus.xds.reason import DENIED_CODE, NOT_ANSWERED
 
 UNKNOWN = "unknown"
 
@@ -48,6 +61,49 @@ def build_http_stats(context: Context, applied: Iterable[Telemetry], mode: Mode)
     labels = {**_labels(context, mode), "response_code": "%RESPONSE_CODE%"}
     config = _config(HTTP_METRICS, labels, tuple(applied), mode)
     return () if config is None else (_logger(config),)
+
+
+def build_denied_stats(context: Context, hop: str) -> tuple[Any, ...]:
+    """The logger that counts what one connection manager refuses; none for a program's own calls.
+
+    Of each request only the first comparison is made, unless the backend did not answer it.
+    """
+    if hop == "outbound":
+        return ()
+    known = _labels(context, Mode.CLIENT if hop == "gateway" else Mode.SERVER)
+    tags = _tags({name: known[name] for name in DENIED.labels if name in known}, {})
+    # What has no reason was not refused: it is counted nowhere.
+    tags.append(_Config.Tag(name="reason", value_format=f"%CEL({DENIED_CODE})%", rules=_drop_without_value()))
+    built = _logger(
+        _Config(
+            stats_scope=type_v3.Scope(prefix="", max_counters=protobuf.UInt32Value(value=_MOST_SERIES)),
+            counters=[
+                _Config.Counter(
+                    stat=_Config.Stat(name=DENIED.name, tags=tags), value_fixed=protobuf.UInt64Value(value=1)
+                )
+            ],
+        )
+    )
+    config = cel_access_log_filter_v3.ExpressionFilter(expression=NOT_ANSWERED)
+    built.filter.extension_filter.name = "envoy.access_loggers.extension_filters.cel"
+    built.filter.extension_filter.typed_config.CopyFrom(any_of(config))
+    return (built,)
+
+
+def _drop_without_value() -> Any:
+    """The rules of a label: without a value of it there is no series."""
+    drop = transform_stat_v3.TransformStat(drop_stat=transform_stat_v3.TransformStat.DropStat())
+    matcher = xds_matcher_v3.Matcher
+    extension = xds_core_v3.TypedExtensionConfig
+    single = matcher.MatcherList.Predicate.SinglePredicate(
+        input=extension(name="value", typed_config=any_of(stat_inputs_v3.StatTagValueInput())),
+        value_match=xds_matcher_v3.StringMatcher(exact=""),
+    )
+    entry = matcher.MatcherList.FieldMatcher(
+        predicate=matcher.MatcherList.Predicate(single_predicate=single),
+        on_match=matcher.OnMatch(action=extension(name="drop", typed_config=any_of(drop))),
+    )
+    return matcher(matcher_list=matcher.MatcherList(matchers=[entry]))
 
 
 def build_tcp_stats(context: Context, applied: Iterable[Telemetry], mode: Mode) -> tuple[Any, ...]:

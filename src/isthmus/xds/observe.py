@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from isthmus.filters.allow_policies import AllowPolicies
 from isthmus.filters.rbac import verdict_log_fields
 from isthmus.model.route import Destination
 from isthmus.model.telemetry import (
@@ -22,11 +23,12 @@ from isthmus.model.telemetry import (
 )
 from isthmus.xds.access_log import build_file_log, build_http_log, build_tcp_log, filtered, once_a_connection
 from isthmus.xds.context import Context
-from isthmus.xds.metrics import build_http_stats, build_tcp_stats
+from isthmus.xds.metrics import build_denied_stats, build_http_stats, build_tcp_stats
 from isthmus.xds.tracing import build_tracing
 
 _INBOUND = "inbound"
 _OUTBOUND = "outbound"
+_ANYBODY = AllowPolicies()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +49,19 @@ def observe_http(context: Context, hop: str, custom: Mapping[str, str] | None = 
     wanted = tracing_at(context, hop)
     verdict = {**verdict_log_fields(), **(custom or {})} if hop != _OUTBOUND else None
     return Observed(
-        (*_logs(context, applied, mode, own), *build_http_stats(context, applied, mode)),
+        (
+            *_logs(context, applied, mode, own),
+            *build_http_stats(context, applied, mode),
+            *build_denied_stats(context, hop),
+        ),
         build_tracing(context, wanted, verdict) if wanted is not None else None,
     )
 
 
-def observe_tcp(context: Context, hop: str, allow_policies: Sequence[str]) -> Observed:
-    """For a TCP proxy. ``allow_policies``: see :func:`~isthmus.xds.access_log.build_tcp_log`."""
+def observe_tcp(context: Context, hop: str, allowing: AllowPolicies = _ANYBODY) -> Observed:
+    """For a TCP proxy. ``allowing``: see :func:`~isthmus.xds.access_log.build_tcp_log`."""
     applied, mode = telemetries(context), _mode(hop)
-    own = build_tcp_log(context.proxy, hop, allow_policies)
+    own = build_tcp_log(context.proxy, hop, allowing)
     logs = tuple(map(once_a_connection, _logs(context, applied, mode, own)))
     return Observed((*logs, *build_tcp_stats(context, applied, mode)))
 

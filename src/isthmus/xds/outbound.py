@@ -257,7 +257,7 @@ def build_upstreams(context: Context, workload: Workload) -> Iterator[Built]:
         if port.protocol.is_http:
             yield from _http_upstream(context, name, address, service, port, upstream.origin)
         else:
-            log = observe_tcp(context, _HOP, ())
+            log = observe_tcp(context, _HOP)
             chains = build_chains(
                 ways_to(context, service, port), context.cluster_of, name, log, traffic_of=context.traffic_of
             )

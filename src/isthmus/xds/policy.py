@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from isthmus.diag import Origin
 from isthmus.filters.allow_policies import AllowPolicies
 from isthmus.filters.cors import Cors
+from isthmus.filters.credentials import Credentials, client_log_fields
 from isthmus.filters.decision_time import DecisionTime
-from isthmus.filters.ext_authz import Custom, CustomProvider, custom_log_fields
+from isthmus.filters.ext_authz import Custom, CustomAfter, CustomProvider, custom_log_fields
 from isthmus.filters.fault import Fault
+from isthmus.filters.global_limit import GlobalLimits, OpenGlobalLimits, limit_log_fields
 from isthmus.filters.jwt_authn import JwtAuthn, reserved_headers
+from isthmus.filters.one_token import OneToken, token_places
 from isthmus.filters.rbac import Allow, Audit, Deny, NamedRule, build_network
+from isthmus.filters.rego import Rego, decision_log_fields
 from isthmus.filters.router import Router
+from isthmus.model.access import ACCESS_ON_TCP
+from isthmus.model.asked_peer import asked_peers
+from isthmus.model.consumer import CONSUMER_HEADER
+from isthmus.model.decision import DecisionService
 from isthmus.model.match import Exact, Regex, Suffix
 from isthmus.model.mesh import Mesh
 from isthmus.model.policy import Action, AuthorizationPolicy, Broken
@@ -38,8 +46,12 @@ from isthmus.model.predicate import (
 )
 from isthmus.model.proxy import Role
 from isthmus.model.route import Destination as RouteDestination
+from isthmus.xds.access import closes_tcp
 from isthmus.xds.context import Context
+from isthmus.xds.decision import decision_cluster
 from isthmus.xds.observe import tracing_at
+from isthmus.xds.oidc import login_headers
+from isthmus.xds.own_rule import own_rules
 from isthmus.xds.route_policy import chain_configs, route_origins
 from isthmus.xds.token_rule import jwt_authn, jwt_rules, request_policies, selected
 
@@ -70,11 +82,11 @@ def output_headers(context: Context) -> tuple[str, ...]:
 def edge_headers(mesh: Mesh) -> tuple[str, ...]:
     """Everything that only the inside of the mesh may set."""
     tokens = reserved_headers(rule for policy in mesh.policies.request for rule in policy.rules)
-    return (*tokens, *_certificate_headers(mesh))
+    return (*tokens, *_certificate_headers(mesh), *login_headers(mesh))
 
 
 def certificate_headers(context: Context) -> tuple[str, ...]:
-    """The headers in which any gateway tells of its client's certificate: no program may say so of itself either."""
+    """The headers in which any gateway tells of its client: no program may say so of itself either."""
     return context.aspect(_told)
 
 
@@ -84,7 +96,8 @@ def _told(context: Context) -> tuple[str, ...]:
 
 def _certificate_headers(mesh: Mesh) -> tuple[str, ...]:
     told = (server.client_traffic.headers for gateway in mesh.gateways for server in gateway.servers)
-    return tuple(sorted({one.certificate for one in told if one.certificate is not None}))
+    certificates = sorted({one.certificate for one in told if one.certificate is not None})
+    return (*certificates, *((CONSUMER_HEADER,) if mesh.policies.clients else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +109,32 @@ class HttpPolicy:
 
     @property
     def log_fields(self) -> Mapping[str, str]:
-        """What the access log can tell of CUSTOM policies."""
-        custom = self.filters.get(Custom)
-        return custom_log_fields(custom) if custom is not None else {}
+        """What the access log can tell of clients, of CUSTOM policies, and of limits."""
+        custom = custom_log_fields(self.filters.get(Custom), self.filters.get(CustomAfter))
+        clients = client_log_fields() if Credentials in self.filters else {}
+        limits = limit_log_fields() if {GlobalLimits, OpenGlobalLimits} & self.filters.keys() else {}
+        return {**clients, **custom, **limits, **(decision_log_fields() if self._asks_rego else {})}
+
+    @property
+    def _asks_rego(self) -> bool:
+        customs = (self.filters.get(Custom), self.filters.get(CustomAfter))
+        asked = (one for custom in customs if custom is not None for one in custom.providers)
+        return Rego in self.filters or any(one.provider.rego is not None for one in asked)
 
 
 def http_policy(context: Context, at: Destination) -> HttpPolicy:
     """What the policies make of one port. The usual filters are always there: policies come without a new listener."""
     policies = authorization_policies(context)
     edge = context.proxy.role is Role.GATEWAY
-    providers, unknown = _custom(context, policies, at)
-    denied = (*_revoked(context), *_broken(context), *unknown, *_rules(policies, Action.DENY, at))
+    providers, unknown = _custom(context, policies, at, after=False)
+    later, unknown_later = _custom(context, policies, at, after=True)
+    tokens = jwt_authn(context)
+    first = (*_revoked(context), *own_rules(tokens, edge=edge), *_broken(context))
+    denied = (*first, *unknown, *unknown_later, *_rules(policies, Action.DENY, at))
     allow = _allow(policies, at)
     filters: dict[type, Any] = {
-        JwtAuthn: jwt_authn(context),
-        AllowPolicies: AllowPolicies(tuple(rule.name for rule in allow.rules or ())),
+        JwtAuthn: tokens,
+        AllowPolicies: _allowing(allow.rules or ()),
         Deny: Deny(denied, _rules(policies, Action.DENY, at, dry_run=True)),
         Allow: allow,
         Fault: Fault(),
@@ -120,8 +144,14 @@ def http_policy(context: Context, at: Destination) -> HttpPolicy:
         filters[Cors] = Cors()
     if tracing_at(context, "gateway" if edge else "inbound") is not None:
         filters[DecisionTime] = DecisionTime()
+    places = token_places(one.rule for one in tokens.rules)
+    if len(places.all) > 1 and any(one.rule.output_headers for one in tokens.rules):
+        # Headers are made of the claims of either token; which of them a program reads, nobody knows.
+        filters[OneToken] = places
     if providers:
         filters[Custom] = Custom(providers)
+    if later:
+        filters[CustomAfter] = CustomAfter(later)
     filters.update(chain_configs(context, at))
     audited = _rules(policies, Action.AUDIT, at)
     if audited:
@@ -131,7 +161,7 @@ def http_policy(context: Context, at: Destination) -> HttpPolicy:
     return HttpPolicy(filters, own)
 
 
-def tcp_filters(context: Context, at: Destination, stat_prefix: str) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+def tcp_filters(context: Context, at: Destination, stat_prefix: str) -> tuple[tuple[Any, ...], AllowPolicies]:
     """The network filters of one plain TCP port: a rule that needs HTTP allows nothing here, and denies more.
 
     No provider is asked about a plain connection yet, so what a CUSTOM rule speaks of is denied.
@@ -142,7 +172,8 @@ def tcp_filters(context: Context, at: Destination, stat_prefix: str) -> tuple[tu
         for rule in _rules(policies, Action.CUSTOM, at)
     )
     closing = (*unasked, *_rules(policies, Action.DENY, at))
-    denied = (*_revoked(context), *_broken(context), *(_widened(rule) for rule in closing))
+    closed = (NamedRule(ACCESS_ON_TCP, TRUE),) if closes_tcp(context) else ()
+    denied = (*_revoked(context), *_broken(context), *closed, *(_widened(rule) for rule in closing))
     allow = _allow(policies, at)
     allowed = None if allow.rules is None else _answerable(allow.rules)
     wanted: list[Audit | Deny | Allow] = [
@@ -151,7 +182,11 @@ def tcp_filters(context: Context, at: Destination, stat_prefix: str) -> tuple[tu
         Allow(allowed, _answerable(allow.dry_run)),
     ]
     filters = tuple(build_network(one, stat_prefix) for one in wanted if _does_something(one))
-    return filters, tuple(rule.name for rule in allowed or ())
+    return filters, _allowing(allowed or ())
+
+
+def _allowing(rules: Sequence[NamedRule]) -> AllowPolicies:
+    return AllowPolicies(tuple(rule.name for rule in rules), asked_peers(rule.predicate for rule in rules))
 
 
 def _does_something(one: Audit | Deny | Allow) -> bool:
@@ -233,13 +268,13 @@ def _broken(context: Context) -> Iterator[NamedRule]:
 
 
 def _custom(
-    context: Context, policies: tuple[AuthorizationPolicy, ...], at: Destination
+    context: Context, policies: tuple[AuthorizationPolicy, ...], at: Destination, *, after: bool
 ) -> tuple[tuple[CustomProvider, ...], tuple[NamedRule, ...]]:
     """The CUSTOM rules by provider, and those whose provider nobody knows: these deny, as in Istio."""
     by_name: dict[str, list[NamedRule]] = {}
     denied: list[NamedRule] = []
     for policy in policies:
-        if policy.action is not Action.CUSTOM or policy.dry_run:
+        if policy.action is not Action.CUSTOM or policy.dry_run or policy.after_authentication is not after:
             continue
         provider = context.mesh.settings.provider(policy.provider or "")
         for rule in _bound(policy, at):
@@ -251,6 +286,9 @@ def _custom(
     for name, rules in by_name.items():
         provider = context.mesh.settings.provider(name)
         assert provider is not None
-        cluster = context.cluster_of(RouteDestination(provider.host, provider.port))
+        if provider.rego is not None:
+            cluster = decision_cluster(DecisionService.REGO)
+        else:
+            cluster = context.cluster_of(RouteDestination(provider.host, provider.port))
         found.append(CustomProvider(provider, cluster, tuple(rules)))
     return tuple(found), tuple(denied)

@@ -64,6 +64,8 @@ class Caller:
     """The name of the gateway's server's port."""
     policies_at: Callable[[RoutePlace], Mapping[str, Any]] = lambda place: {}
     """What a route tells filters, by their name, because of the policies that hold there."""
+    metadata_at: Callable[[RoutePlace], Mapping[str, Mapping[str, str]]] = lambda place: {}
+    """What its metadata say of them, by namespace."""
 
 
 def build_routes(bound: Iterable[tuple[RouteTable, Caller]]) -> list[Any]:
@@ -130,6 +132,8 @@ def _add_policies(built: Any, route: HttpRoute, table: RouteTable, caller: Calle
     place = RoutePlace(caller.gateway, caller.server, f"{table.namespace}/{table.name}", route.name)
     for name, message in caller.policies_at(place).items():
         built.typed_per_filter_config[name].CopyFrom(any_of(message))
+    for name, fields in caller.metadata_at(place).items():
+        built.metadata.filter_metadata[name].update(dict(fields))
 
 
 def default_route(name: str, destination: Destination, caller: Caller) -> Any:

@@ -13,11 +13,15 @@ from isthmus.diag import Origin
 from isthmus.filters import FILTERS
 from isthmus.model.attachment import RoutePlace
 from isthmus.model.predicate import Destination
+from isthmus.xds.access import ACCESS
 from isthmus.xds.attached import RoutePolicy, attached, concerns, named_at
 from isthmus.xds.clients import CLIENTS
 from isthmus.xds.context import Context
+from isthmus.xds.limits import LIMITS
+from isthmus.xds.oidc import LOGINS
+from isthmus.xds.rego import REGO_POLICY
 
-ROUTE_POLICIES: tuple[RoutePolicy, ...] = (CLIENTS,)
+ROUTE_POLICIES: tuple[RoutePolicy, ...] = (CLIENTS, LOGINS, REGO_POLICY, LIMITS, ACCESS)
 
 
 def chain_configs(context: Context, at: Destination) -> dict[type, Any]:
@@ -53,6 +57,16 @@ def _route_configs(
     if configs:
         raise ValueError(f"no filter takes {', '.join(sorted(config.__name__ for config in configs))}")
     return built
+
+
+def route_metadata(context: Context) -> Callable[[RoutePlace], Mapping[str, Mapping[str, str]]]:
+    """What the metadata of each route of a gateway say of policies, by namespace."""
+    tellers = [one.metadata for one in ROUTE_POLICIES if one.metadata is not None and concerns(context, one.kind)]
+
+    def told(place: RoutePlace) -> Mapping[str, Mapping[str, str]]:
+        return {name: fields for tell in tellers for name, fields in tell(context, place).items()}
+
+    return told if tellers else lambda place: {}
 
 
 def route_origins(context: Context) -> tuple[Origin, ...]:

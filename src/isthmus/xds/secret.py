@@ -25,6 +25,8 @@ FILE_ROOTS = "file-root:"
 SYSTEM = "system"
 """In the place of a path: the roots that the operating system trusts."""
 
+LOGIN_SECRET = "login-secret:"  # noqa: S105 (a prefix of names)
+LOGIN_COOKIE_KEY = "login-cookie-key:"
 _FETCHED = "~crl:"
 _FIRST_RETRY = timedelta(milliseconds=200)
 _LAST_RETRY = timedelta(seconds=2)
@@ -44,6 +46,16 @@ def credential_name(namespace: str, name: str) -> str:
 def ca_credential_name(namespace: str, name: str, revoked: Sequence[str] = ()) -> str:
     """The CAs of a Secret, with the lists of what they revoked: its own, and those of the Secrets ``revoked``."""
     return "~".join((f"credential-ca:{namespace}/{name}", *revoked))
+
+
+def login_secret_name(secret: str, key: str) -> str:
+    """What a login's client proves itself with: ``key`` of the Secret ``namespace/name``."""
+    return f"{LOGIN_SECRET}{secret}~{key}"
+
+
+def login_cookie_key_name(login: str) -> str:
+    """What the cookies of the login of that key are sealed and signed with."""
+    return f"{LOGIN_COOKIE_KEY}{login}"
 
 
 def fetched_crls_name(ca: str, crls: ClientCrls | None) -> str:

@@ -36,10 +36,16 @@ _PATH_LENGTH = 256
 _CustomTag = tracing_type_v3.CustomTag
 
 _TOKEN = f"metadata.filter_metadata['{jwt_authn.NAME}']"
+
+
+def _failure(key: str) -> str:
+    return f"({_TOKEN}['{key}']['message'] == 'Jwt is missing' ? 'anonymous' : 'failed')"
+
+
 AUTH_STATUS = (
-    f"%CEL('{jwt_authn.NAME}' in metadata.filter_metadata ? ('{jwt_authn.FAILURE}' in {_TOKEN} ? "
-    f"({_TOKEN}['{jwt_authn.FAILURE}']['message'] == 'Jwt is missing' ? 'anonymous' : 'failed')"
-    " : 'authenticated') : 'anonymous')%"
+    f"%CEL('{jwt_authn.NAME}' in metadata.filter_metadata ? "
+    f"('{jwt_authn.FAILURE}' in {_TOKEN} ? {_failure(jwt_authn.FAILURE)} : '{jwt_authn.PAYLOAD}' in {_TOKEN} ? "
+    f"'authenticated' : {_failure(jwt_authn.KEYLESS_FAILURE)}) : 'anonymous')%"
 )
 """What became of the request's token: ``authenticated``, ``failed`` or, without one, ``anonymous``."""
 

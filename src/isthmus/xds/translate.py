@@ -22,6 +22,7 @@ from isthmus.xds.isolated import by_relay
 from isthmus.xds.metrics_export import build_metrics_export
 from isthmus.xds.name import BLACK_HOLE, OUTBOUND_ROUTES, PASSTHROUGH
 from isthmus.xds.observe import receivers
+from isthmus.xds.oidc import build_provider_clusters
 from isthmus.xds.outbound import build_outbound_proxy, build_proxy_routes, build_upstreams
 from isthmus.xds.policy import authorization_policies
 from isthmus.xds.snapshot import NO_LAYER, Built, Layer, Snapshot, build, layer, stack
@@ -64,6 +65,7 @@ def _own(context: Context) -> Iterator[Built]:
             yield context.recall(build_proxy_routes)
     yield from context.recall(_metrics_export)
     yield from context.recall(_decisions)
+    yield from context.recall(_providers_of_logins)
     yield from context.recall(_named)
     yield from context.recall(_fallbacks)
 
@@ -74,6 +76,10 @@ def _gateway(context: Context) -> tuple[Built, ...]:
 
 def _decisions(context: Context) -> tuple[Built, ...]:
     return tuple(build_decision_clusters(context))
+
+
+def _providers_of_logins(context: Context) -> tuple[Built, ...]:
+    return tuple(build_provider_clusters(context))
 
 
 def _metrics_export(context: Context) -> tuple[Built, ...]:
@@ -157,7 +163,7 @@ def _providers(context: Context) -> Iterator[Destination]:
     for policy in authorization_policies(context):
         if policy.action is Action.CUSTOM and policy.provider is not None:
             provider = context.mesh.settings.provider(policy.provider)
-            if provider is not None:
+            if provider is not None and provider.rego is None:
                 yield Destination(provider.host, provider.port)
     yield from receivers(context)
 

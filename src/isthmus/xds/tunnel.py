@@ -116,7 +116,7 @@ def _requests(context: Context) -> Iterator[Built]:
 
 
 def _connections(context: Context, name: str, ways: tuple[Way, ...]) -> Iterator[Built]:
-    log = observe_tcp(context, _HOP, ())
+    log = observe_tcp(context, _HOP)
     chains = build_chains(ways, context.cluster_of, name, log, traffic_of=context.traffic_of)
     if chains:
         yield from _built(context, name, chains)

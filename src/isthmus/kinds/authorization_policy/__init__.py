@@ -65,6 +65,20 @@ NO_DRY_RUN = Code(
     fix="Take the annotation out, or use ALLOW or DENY.",
 )
 
+NO_PLACE = Code(
+    "ISM2380",
+    Severity.ERROR,
+    "Custom after authentication, where that means nothing",
+    "the annotation isthmus.dev/custom-after-authentication has no effect: {problem}",
+    what="The annotation that moves a CUSTOM policy behind the verification of tokens stands on another policy, or has "
+    "a value that is not true or false.",
+    why="The policy stays in its usual place, which may not be what was meant.",
+    example='metadata:\n  annotations: {isthmus.dev/custom-after-authentication: "yes"}\nspec: {action: CUSTOM}',
+    fix='Write "true" on a policy with the action CUSTOM, or take the annotation out.',
+    stops=False,
+)
+
+AFTER = "isthmus.dev/custom-after-authentication"
 DRY_RUN = "istio.io/dry-run"
 _BOOLEANS = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
@@ -107,6 +121,7 @@ def _policy(resource: Resource[Spec], mesh: Mesh, report: Report) -> Authorizati
         origin=resource.origin,
         dry_run=_dry_run(resource, report),
         provider=written.provider.name if written.provider is not None else None,
+        after_authentication=_after(resource, report),
     )
 
 
@@ -128,6 +143,18 @@ def _dry_run(resource: Resource[Spec], report: Report) -> bool:
     else:
         return wanted
     report.add(NO_DRY_RUN, resource.root.at("metadata", "annotations", DRY_RUN), problem=problem)
+    return False
+
+
+def _after(resource: Resource[Spec], report: Report) -> bool:
+    written = resource.annotations.get(AFTER)
+    if written is None:
+        return False
+    if written in ("true", "false") and resource.spec.action is Action.CUSTOM:
+        return written == "true"
+    custom = resource.spec.action is Action.CUSTOM
+    problem = f'it is "true" or "false", not "{written}"' if custom else "only CUSTOM asks anybody"
+    report.add(NO_PLACE, resource.root.at("metadata", "annotations", AFTER), problem=problem)
     return False
 
 

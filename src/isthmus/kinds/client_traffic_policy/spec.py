@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from isthmus.config.decode import Reader, checked, list_of, narrows, optional, record, required, text
 from isthmus.config.node import Node
 from isthmus.kinds.client_traffic_policy.connection import CONNECTION, ConnectionSpec
+from isthmus.kinds.client_traffic_policy.errors import ERRORS
 from isthmus.kinds.client_traffic_policy.headers import HEADERS
 from isthmus.kinds.client_traffic_policy.health_check import HEALTH_CHECK
 from isthmus.kinds.client_traffic_policy.tls import TLS, TlsSpec
 from isthmus.model.client_headers import USUAL_HEADERS, ClientHeaders, HealthCheck
-from isthmus.model.client_traffic import ClientTraffic, ClientValidation
+from isthmus.model.client_traffic import ClientTraffic, ClientValidation, Problems
 
 GATEWAY_GROUP = "networking.istio.io"
 
@@ -35,6 +36,7 @@ class ClientTrafficPolicySpec:
     connection: ConnectionSpec | None
     headers: ClientHeaders | None
     health_check: HealthCheck | None
+    errors: Problems | None
 
     @property
     def value(self) -> ClientTraffic:
@@ -43,6 +45,7 @@ class ClientTrafficPolicySpec:
             failed_handshakes=self.connection.failed_handshakes if self.connection is not None else None,
             headers=self.headers or USUAL_HEADERS,
             health_check=self.health_check,
+            problems=self.errors,
         )
         tls = self.tls
         if tls is None:
@@ -85,5 +88,6 @@ SPEC: Reader[ClientTrafficPolicySpec] = record(
     optional("headers", HEADERS),
     optional("healthCheck", HEALTH_CHECK),
     optional("connection", CONNECTION),
+    optional("errors", ERRORS),
     narrows("targetSelectors"),
 )

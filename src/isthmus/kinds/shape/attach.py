@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol
 
 from isthmus.config.decode import Reader, checked, enum_of, list_of, optional, record, required, text
 from isthmus.config.node import Node
 from isthmus.config.resource import Resource
 from isthmus.diag import Code, Place, Report, Severity
+from isthmus.kinds.shape.conversion import converted
 from isthmus.kinds.shape.host import NOT_FOUND, hint
 from isthmus.kinds.shape.selector import Attachable, Selector, scope, selector, warn_unattached
 from isthmus.model.attachment import Attachment, Target, TargetKind
@@ -40,6 +42,13 @@ NOT_AT_SIDECARS = Code(
 _GROUP = "networking.istio.io"
 
 
+class _Kind(Enum):
+    """As manifests write them."""
+
+    Gateway = "Gateway"
+    VirtualService = "VirtualService"
+
+
 @dataclass(frozen=True, slots=True)
 class TargetSpec:
     """A Gateway or VirtualService of the policy's namespace, or one section of it."""
@@ -64,10 +73,11 @@ def _group_problem(written: str) -> str | None:
     return None if written == _GROUP else f'"{written}" is not {_GROUP}, the group of Gateway and VirtualService'
 
 
+_KIND: Reader[TargetKind] = converted(enum_of(_Kind), lambda kind, node, report: TargetKind(kind.value))
 _TARGET = record(
     TargetSpec,
     optional("group", checked(text, _group_problem), _GROUP),
-    required("kind", enum_of(TargetKind)),
+    required("kind", _KIND),
     required("name", text, note="a Gateway or VirtualService of the policy's namespace"),
     optional("sectionName", text, note="the name of one server's port of the Gateway, or of one http route"),
 )

@@ -1,0 +1,51 @@
+"""What the Rego service of a node is told: every RegoPolicy, as its text or where its bundle lies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from isthmus import __version__
+from isthmus.control.bundles import bearer_token
+from isthmus.model.mesh import Mesh
+from isthmus.model.rego import RegoPolicy
+
+if TYPE_CHECKING:
+    from isthmus.control.decisions import Asked
+
+MODULE = "isthmus.decide.rego.server"
+PROCESSES = 2
+"""Of each node: one that is compiling, or that a costly decision holds up, leaves another."""
+
+
+def processes(mesh: Mesh) -> int:
+    return PROCESSES if mesh.policies.rego else 0
+
+
+def rego_policies(mesh: Mesh) -> tuple[RegoPolicy, ...]:
+    return tuple(policy for policy in mesh.policies.rego if isinstance(policy, RegoPolicy))
+
+
+def policy_settings(policy: RegoPolicy, asked: Asked) -> Mapping[str, Any]:
+    return {"path": policy.path, "dry_run": policy.dry_run, **_source(policy, asked), **_log(policy, asked)}
+
+
+def _source(policy: RegoPolicy, asked: Asked) -> Mapping[str, Any]:
+    if policy.bundle is None:
+        modules = [{"file": module.file, "text": module.text} for module in policy.modules]
+        return {"modules": modules, "data": json.loads(policy.data)}
+    active = asked.world.rego_bundles.get(policy.key)
+    return {"bundle": None if active is None else active.digest}
+
+
+def _log(policy: RegoPolicy, asked: Asked) -> Mapping[str, Any]:
+    if policy.log is None:
+        return {}
+    token = None if policy.log.credential is None else bearer_token(asked.secret, policy.log.credential)
+    labels = {"id": asked.node, "app": "isthmus", "version": __version__}
+    return {"log": {"url": policy.log.url, "token": token, "labels": labels}}
+
+
+def settings(asked: Asked) -> Mapping[str, Any]:
+    return {"policies": {policy.key: policy_settings(policy, asked) for policy in rego_policies(asked.mesh)}}

@@ -1,0 +1,1 @@
+"""Decision processes: children of a node's supervisor that answer what its Envoys ask."""

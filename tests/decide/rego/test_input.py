@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from isthmus.decide.rego.input import build_input
+from isthmus.envoy_api.packages import ext_authz_service_v3
+from isthmus.errors import Undecided
+
+MULTIPART = (
+    '--b\r\nContent-Disposition: form-data; name="a"\r\n\r\none\r\n'
+    '--b\r\nContent-Disposition: form-data; name="a"\r\n\r\ntwo\r\n'
+    '--b\r\nContent-Disposition: form-data; name="j"\r\nContent-Type: application/json\r\n\r\n{"x": 1}\r\n--b--\r\n'
+)
+
+
+def request(path: str = "/", body: str = "", raw: bytes = b"", **headers: str) -> Any:
+    made = ext_authz_service_v3.CheckRequest()
+    http = made.attributes.request.http
+    http.path, http.body, http.raw_body = path, body, raw
+    for name, value in headers.items():
+        http.headers[name.replace("_", "-")] = value
+    return made
+
+
+def parsed(body: str, kind: str = "application/json", **headers: str) -> tuple[Any, bool]:
+    document = build_input(request(body=body, content_type=kind, **headers))
+    return document["parsed_body"], document["truncated_body"]
+
+
+def test_the_document_is_that_of_opa_envoy() -> None:
+    asked = request("/a/b%2Fc?x=1&x=2+3&y", '{"n": 18446744073709551616}', content_type="application/json")
+    asked.attributes.source.principal = "spiffe://cluster.local/ns/shop/sa/edge"
+    asked.attributes.source.address.socket_address.address = "10.0.0.1"
+    asked.attributes.source.address.socket_address.port_value = 4711
+    asked.attributes.request.time.seconds, asked.attributes.request.time.nanos = 3, 4
+    asked.attributes.request.http.size = 27
+    claims = {"sub": "alice", "exp": 1700000000, "half": 0.5, "groups": ["a", None, True], "deep": {"x": {}}}
+    asked.attributes.metadata_context.filter_metadata["jwt"].update(claims)
+    assert build_input(asked) == {
+        "attributes": {
+            "source": {
+                "principal": "spiffe://cluster.local/ns/shop/sa/edge",
+                "address": {"socketAddress": {"address": "10.0.0.1", "portValue": 4711}},
+            },
+            "request": {
+                "time": {"seconds": 3, "nanos": 4},
+                "http": {
+                    "path": "/a/b%2Fc?x=1&x=2+3&y",
+                    "headers": {"content-type": "application/json"},
+                    "body": '{"n": 18446744073709551616}',
+                    "size": 27,
+                },
+            },
+            "metadataContext": {"filterMetadata": {"jwt": claims}},
+        },
+        "parsed_path": ["a", "b", "c"],
+        "parsed_query": {"x": ["1", "2 3"], "y": [""]},
+        "parsed_body": {"n": 2**64},
+        "truncated_body": False,
+        "source_principal": "spiffe://cluster.local/ns/shop/sa/edge",
+        "version": {"ext_authz": "v3", "encoding": "protojson"},
+    }
+
+
+def test_what_is_unset_is_absent() -> None:
+    document = build_input(request("/"))
+    assert document["parsed_path"] == [""]
+    assert "source_principal" not in document
+    assert document["attributes"] == {"request": {"http": {"path": "/"}}}
+
+
+def test_bodies_by_their_type() -> None:
+    assert parsed('{"a": [1]}') == ({"a": [1]}, False)
+    assert parsed("") == (None, False)
+    assert parsed("a=1&a=2+x%21", "application/x-www-form-urlencoded") == ({"a": ["1", "2 x!"]}, False)
+    assert parsed(MULTIPART, "multipart/form-data; boundary=b") == ({"a": ["one", "two"], "j": [{"x": 1}]}, False)
+    assert parsed(MULTIPART, "multipart/form-data") == (None, False)
+    assert parsed("anything", "text/plain") == (None, False)
+    assert parsed("\0\0\0\0\0", "application/grpc") == (None, False)
+    raw = build_input(request(raw=b'{"a": 1}', content_type="application/json"))
+    assert (raw["parsed_body"], raw["attributes"]["request"]["http"]["rawBody"]) == ({"a": 1}, "eyJhIjogMX0=")
+
+
+def test_a_body_that_is_cut_off_says_nothing() -> None:
+    assert parsed('{"a": ', content_length="20") == (None, True)
+    assert parsed('{"a": 1}', x_envoy_auth_partial_body="true") == (None, True)
+    assert parsed('{"a": 1}', content_length="8", x_envoy_auth_partial_body="false") == ({"a": 1}, False)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "headers"),
+    [
+        ('{"a": ', "application/json", {}),
+        ("NaN", "application/json", {}),
+        ("[" * 100_000, "application/json", {}),
+        ("{}", "application/json", {"content_length": "x"}),
+        ("a=1;b=2", "application/x-www-form-urlencoded", {}),
+        ("a=%zz", "application/x-www-form-urlencoded", {}),
+        ("no parts", "multipart/form-data; boundary=b", {}),
+    ],
+)
+def test_a_body_that_is_not_what_it_says_is_an_error(body: str, kind: str, headers: dict[str, str]) -> None:
+    with pytest.raises(Undecided):
+        parsed(body, kind, **headers)
+
+
+def test_a_path_with_an_escape_that_is_none_is_an_error() -> None:
+    with pytest.raises(Undecided):
+        build_input(request("/a%zz"))

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from typing import Any
+
+from isthmus.filters.access import Access
+from isthmus.model.attachment import RoutePlace
+from isthmus.model.predicate import Destination
+from isthmus.xds.access import ACCESS, closes_tcp
+from isthmus.xds.context import Context
+from isthmus.xds.policy import http_policy
+
+from .making import compiled, context_of, gateway, networking
+
+AT = Destination(80, "127.0.0.1")
+OPAQUE = "{introspection: {issuer: https://o, endpoint: https://o/i, clientId: c, clientSecretRef: {name: s}}}"
+
+
+def policy(name: str, attached: str, kind: str = "AccessPolicy", rest: str = "") -> str:
+    rules = rest or f"rules: [{{name: {name}, methods: [GET]}}]"
+    head = f"apiVersion: isthmus.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}, namespace: shop}}\n"
+    return f"{head}spec:\n  {attached}\n  {rules}\n"
+
+
+def edge(*texts: str) -> Context:
+    http = ", ".join(
+        f"{{name: {name}, match: [{{uri: {{prefix: /{name}}}}}], route: [{{destination: {{host: web}}}}]}}"
+        for name in ("one", "two")
+    )
+    table = networking("VirtualService", "shop", f"hosts: [shop.example.com]\ngateways: [edge]\nhttp: [{http}]")
+    return context_of(compiled(gateway(), table, *texts).mesh, "edge")
+
+
+def names(access: Access) -> list[str] | None:
+    if access.rules is None:
+        return None
+    return [rule.name.rpartition("-rule[")[2].removesuffix("]") for rule in access.rules]
+
+
+def at(context: Context, route: str) -> list[str] | None:
+    configs: dict[type, Any] = dict(ACCESS.route(context, AT, RoutePlace("shop/edge", "http", "shop/shop", route)))
+    return names(configs[Access])
+
+
+ROUTE = "targetRefs: [{kind: VirtualService, name: shop, sectionName: one}]"
+SELECTED = "selector: {matchLabels: {istio: edge}}"
+
+
+def test_without_a_policy_there_is_no_filter() -> None:
+    assert Access not in http_policy(edge(), AT).filters
+
+
+def test_a_policy_of_a_route_leaves_the_others_alone() -> None:
+    context = edge(policy("a", ROUTE))
+    chain = http_policy(context, AT).filters[Access]
+    assert (names(chain), chain.by_route) == (None, True)
+    assert at(context, "one") == ["a"]
+    assert closes_tcp(context) is False
+
+
+def test_equally_specific_ones_are_united_and_more_specific_ones_stand_alone() -> None:
+    context = edge(policy("a", "selector: {}"), policy("b", "selector: {}"), policy("c", ROUTE))
+    chain = http_policy(context, AT).filters[Access]
+    assert names(chain) == ["a", "b"]
+    assert at(context, "one") == ["c"]
+    assert closes_tcp(context) is True
+
+
+def test_introspected_tokens_are_asked_only_where_there_can_be_any() -> None:
+    assert http_policy(edge(policy("a", "selector: {}")), AT).filters[Access].introspection is False
+    clients = policy("c", "selector: {}", "ClientAuthentication", f"methods: [{OPAQUE}]")
+    assert http_policy(edge(policy("a", "selector: {}"), clients), AT).filters[Access].introspection is True
