@@ -215,6 +215,18 @@ def test_no_right_to_read(tmp_path: Path) -> None:
     assert ran.stdout == f"{file}: Permission denied\n"
 
 
+def test_a_file_that_was_replaced_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "keys.sqlite"
+    store = CredentialStore.at_file(file)
+    assert not store.replaced
+    for name in ("keys.sqlite", "keys.sqlite-wal", "keys.sqlite-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    assert store.replaced
+    other = CredentialStore.at_file(file)
+    assert not other.replaced
+    assert other.position().store != "", "a store of its own"
+
+
 def test_what_is_no_store(tmp_path: Path) -> None:
     (tmp_path / "keys.sqlite").write_bytes(b"not a database, at all" * 100)
     with pytest.raises(CredentialsUnavailable, match="file is not a database"):

@@ -10,6 +10,7 @@ from isthmus.diag import Origin, Ref, Source
 from isthmus.envoy_api import any_of, unpack
 from isthmus.envoy_api.packages import cluster_dynamic_forward_proxy_v3, cluster_v3, listener_v3, tcp_proxy_v3
 from isthmus.filters import FILTERS, build_chain
+from isthmus.filters.access import Access
 from isthmus.filters.allow_policies import AllowPolicies
 from isthmus.filters.challenge import Challenge
 from isthmus.filters.cors import NAME as CORS_NAME
@@ -26,6 +27,8 @@ from isthmus.filters.global_limit import GlobalLimit, GlobalLimits, OpenGlobalLi
 from isthmus.filters.jwt_authn import JwtAuthn, JwtProviderConfig
 from isthmus.filters.limit import ClientLimits, EarlyLimits, LocalLimit, ShadowLimits
 from isthmus.filters.limit_headers import LimitHeaders
+from isthmus.filters.login_session import LoginSession
+from isthmus.filters.oauth2 import OAuth2
 from isthmus.filters.one_token import OneToken
 from isthmus.filters.peer import build_ambiguous_peer_guard
 from isthmus.filters.proxy_authorization import ProxyAuthorization, local_reply_mapper
@@ -75,8 +78,11 @@ CONFIGS = {
     DynamicForwardProxy: DynamicForwardProxy(),
     Audit: Audit((_RULE,)),
     JwtAuthn: JwtAuthn((JwtProviderConfig(JwtRule("https://idp", _ORIGIN), None),)),
+    OAuth2: OAuth2(),
+    LoginSession: LoginSession(),
     Credentials: Credentials('{"required":true}', ("x-api-key",)),
     AllowPolicies: AllowPolicies((_RULE.name,)),
+    Access: Access(()),
     Challenge: Challenge(),
     OneToken: OneToken((), ("access_token", "t"), ()),
     LimitHeaders: LimitHeaders(),
@@ -108,6 +114,7 @@ def test_the_order_is_that_of_the_registry_whatever_the_order_of_the_mapping():
         "isthmus.rbac.audit",
         "isthmus.rbac.deny",
         "isthmus.rbac.allow",
+        "isthmus.access",
         "isthmus.limit.client",
         "isthmus.limit.shadow",
         "isthmus.limit.global",

@@ -340,7 +340,7 @@ def test_an_external_opa_decides_as_a_provider(world: World) -> None:
 def test_policy_and_data_change_at_once_and_no_request_fails(world: World) -> None:
     """A request meets the one bundle or the other, under load, with new connections among the old."""
     eventually(lambda: world.status("load", "anybody") == 200, 30)
-    made: set[str] = set()
+    made = {world.ask("/load", "anybody").headers["x-made-of"]}
     with Load(world.up.gateway(8080), "shop", path="/load", rate=200) as load:
         for revision in range(1, 6):
             world.bundles.bundles["/load"] = whole(str(revision))

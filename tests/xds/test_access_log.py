@@ -11,12 +11,15 @@ from isthmus.filters.allow_policies import AllowPolicies
 from isthmus.model.identity import Identity
 from isthmus.model.proxy import Proxy, Role
 from isthmus.model.telemetry import FileLog
-from isthmus.xds.access_log import build_file_log, build_http_log, build_tcp_log, build_unmatched_log
+from isthmus.xds.access_log import build_file_log, build_http_logs, build_tcp_log, build_unmatched_log
 
 from .making import origin
 
 PROXY = Proxy(Role.SIDECAR, "orders-1", "shop", {}, Identity("cluster.local", "shop", "orders"), origin())
-HTTP, TCP = build_http_log(PROXY, "inbound"), build_tcp_log(PROXY, "inbound", AllowPolicies(("rule-1", "rule-2")))
+(WELL, HTTP), TCP = (
+    build_http_logs(PROXY, "inbound"),
+    build_tcp_log(PROXY, "inbound", AllowPolicies(("rule-1", "rule-2"))),
+)
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "access-logs.md"
 
 
@@ -45,6 +48,14 @@ def test_no_query_no_token_no_cookie_is_written(log: Any) -> None:
         assert secret not in written
     paths = [value for value in fields(log).values() if "PATH(" in str(value)]
     assert all(value == "%PATH(NQ:ORIG_OR_PATH)%" for value in paths), "NQ: without the query"
+
+
+def test_each_request_has_one_of_two_lines_that_differ_in_the_reason() -> None:
+    assert [to_json(log)["filter"]["grpc_status_filter"] for log in (WELL, HTTP)] == [
+        {"statuses": ["OK"]},
+        {"statuses": ["OK"], "exclude": True},
+    ]
+    assert fields(WELL) == {**fields(HTTP), "reason": None}
 
 
 def test_a_connection_that_no_rule_allowed_tells_which_were_there() -> None:

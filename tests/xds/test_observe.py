@@ -46,8 +46,8 @@ def names(observed: Any) -> list[str]:
 
 def test_usually_a_log_and_metrics_and_no_spans() -> None:
     observed = observe_http(context(), "inbound")
-    assert names(observed) == ["/dev/stdout", "stats", "stats"], "what is refused is counted by itself"
-    assert names(observe_http(context(), "outbound")) == ["/dev/stdout", "stats"]
+    assert names(observed) == ["/dev/stdout", "/dev/stdout", "stats", "stats"], "what is refused is counted by itself"
+    assert names(observe_http(context(), "outbound")) == ["/dev/stdout", "/dev/stdout", "stats"]
     assert observed.tracing is None
     assert names(observe_tcp(context(), "inbound")) == ["/dev/stdout", "stats", "stats"]
 
@@ -74,15 +74,21 @@ def test_logs_that_a_telemetry_asks_for() -> None:
     none = telemetry("{accessLogging: [{disabled: true}]}")
     assert names(observe_http(context(config, none), "inbound")) == ["stats", "stats"]
     some = telemetry("{accessLogging: [{match: {mode: CLIENT}, disabled: true}]}")
-    assert names(observe_http(context(config, some), "inbound")) == ["/dev/stdout", "stats", "stats"]
+    assert names(observe_http(context(config, some), "inbound")) == ["/dev/stdout", "/dev/stdout", "stats", "stats"]
     assert names(observe_http(context(config, some), "outbound")) == ["stats"]
 
 
 def test_the_mesh_wide_log_is_beside_ours() -> None:
     config = mesh_config("accessLogFile: /var/log/mesh")
-    assert names(observe_http(context(config), "inbound")) == ["/dev/stdout", "/var/log/mesh", "stats", "stats"]
+    assert names(observe_http(context(config), "inbound")) == [
+        "/dev/stdout",
+        "/dev/stdout",
+        "/var/log/mesh",
+        "stats",
+        "stats",
+    ]
     ours = observe_http(context(mesh_config("accessLogFile: /dev/stdout")), "inbound")
-    assert names(ours) == ["/dev/stdout", "stats", "stats"]
+    assert names(ours) == ["/dev/stdout", "/dev/stdout", "stats", "stats"]
 
 
 def test_spans_go_to_the_provider() -> None:

@@ -15,7 +15,7 @@ ABSENT_CLAIM = Code(
     what="A condition compares a claim and does not ask whether it is there.",
     why="Nothing is wrong if that is what you mean: who lacks the claim is refused. With a ! before it, too.",
     example='when: "!(claims.blocked == true)"   # refuses a token without "blocked"',
-    fix="To let such tokens in, ask first: !has(claims.blocked) || claims.blocked == false",
+    fix="To let such tokens in, ask first whether it is there: !has(claims.blocked) || claims.blocked == false.",
 )
 
 

@@ -39,8 +39,8 @@ CALLERS_SAY = Code(
     "A limit by address before a program",
     '"{name}" counts by address before {where}: there the caller says in X-Forwarded-For whose it is',
     what="A limit by address holds at a workload's own sidecar.",
-    why="A sidecar believes what its caller says of the client's address, for gateways must be believed; a caller on the "
-    "same machine that says nothing has no address, and is not counted.",
+    why="A sidecar believes what its caller says of the client's address, for gateways must be believed; a caller on "
+    "the same machine that says nothing has no address, and is not counted.",
     example="selector: {matchLabels: {app: orders}}\nlimits: [{name: a, by: [{address: true}], requests: 10, per: 1s}]",
     fix="Attach it to the Gateway or the VirtualService; before a program count all together, or by claim or consumer.",
 )

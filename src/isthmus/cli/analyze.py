@@ -17,7 +17,7 @@ from isthmus.cli.option import Paths
 from isthmus.cli.report import print_json, print_text, summary
 from isthmus.cli.sarif import as_github, as_sarif
 from isthmus.control.rego_finding import rego_findings, rego_texts
-from isthmus.decide.rego.load import examine
+from isthmus.decide.rego.load import examine_all
 from isthmus.diag import Diagnostic, Report, Severity
 from isthmus.model.mesh import Mesh
 
@@ -69,9 +69,10 @@ def analyze(
 
 
 async def _of_rego(mesh: Mesh) -> tuple[Diagnostic, ...]:
-    """Each text is given to the engine, in a process of its own."""
+    """The texts are given to the engine, in a process of its own."""
     asked = sorted(rego_texts(mesh), key=lambda text: text.policy)
-    return rego_findings(mesh, {text: await examine(text.source, text.path) for text in asked})
+    problems = await examine_all([(text.source, text.path) for text in asked])
+    return rego_findings(mesh, dict(zip(asked, problems, strict=True)))
 
 
 def findings(paths: Sequence[str]) -> tuple[Diagnostic, ...]:

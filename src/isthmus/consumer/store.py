@@ -66,10 +66,12 @@ _BUSY_SECONDS = 5
 class CredentialStore:
     """Every method raises CredentialsUnavailable when the store does not answer; the message holds no secret."""
 
-    def __init__(self, engine: Engine, shown: str) -> None:
-        """``shown``: what to call it before people."""
+    def __init__(self, engine: Engine, shown: str, file: Path | None = None) -> None:
+        """``shown``: what to call it before people. ``file``: what it is in, where that is a file."""
         self._engine = engine
         self.shown = shown
+        self._file = file
+        self._identity = _identity(file)
 
     @classmethod
     def of(cls, state: StateDir) -> Self:
@@ -91,7 +93,7 @@ class CredentialStore:
             hide_parameters=True,
         )
         event.listen(engine, "connect", _write_ahead)
-        return cls(engine, str(path))._made()
+        return cls(engine, str(path), path)._made()
 
     @classmethod
     def at_url(cls, url: str) -> Self:
@@ -117,6 +119,11 @@ class CredentialStore:
 
     def close(self) -> None:
         self._engine.dispose()
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another file, or none, has its name by now: what is written from now on is not seen here."""
+        return _identity(self._file) != self._identity
 
     def add(self, record: KeyRecord) -> None:
         """Raises CredentialsUnavailable for an id that there is, too."""
@@ -269,6 +276,14 @@ _SINCE = (
     .where(_CHANGES.c.sequence > sql.bindparam("since"))
     .where(_CHANGES.c.sequence <= sql.bindparam("until"))
 )
+
+
+def _identity(file: Path | None) -> tuple[int, int] | None:
+    try:
+        found = file.stat() if file is not None else None
+    except OSError:
+        return None
+    return None if found is None else (found.st_dev, found.st_ino)
 
 
 def _write_ahead(connection: Any, _record: Any) -> None:

@@ -43,4 +43,3 @@ def settings(asked: Asked) -> Mapping[str, Any]:
         for limit in policy.of(LimitScope.GLOBAL)
     ]
     return {"limits": limits, "stores": stores}
-

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
-from isthmus.control.desired import fixed_places, listening_places
+from isthmus.control.desired import decision_places, fixed_places, listening_places
 from isthmus.model.mesh import Mesh
 from isthmus.model.oidc import logins_of
 from isthmus.model.proxy import Role
 from isthmus.model.world import Address, PortKey, World
+from isthmus.proxy.place import Folders
 from isthmus.xds.secret import login_cookie_key_name, login_secret_name
 
 _FIRST_PORT = 20000
@@ -23,6 +25,8 @@ def offline_world(mesh: Mesh) -> World:
         port = key.number if key.purpose == "gateway" else _FIRST_PORT + number
         addresses[key] = Address(interface, port)
     addresses.update(fixed_places(mesh))
+    runtime = Path("/run/isthmus")
+    addresses.update(decision_places(mesh, (proxy.id for proxy in mesh.proxies), Folders(runtime, runtime)))
     credentials = {proxy.id: _NO_CREDENTIAL for proxy in mesh.proxies if proxy.role is Role.SIDECAR}
     return World(addresses=addresses, outbound_credentials=credentials, login_secrets=dict(_login_secrets(mesh)))
 

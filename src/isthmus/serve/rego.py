@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from isthmus.control.control_plane import ControlPlane
 from isthmus.control.rego_finding import RegoText, rego_findings, rego_texts
-from isthmus.decide.rego.load import examine
+from isthmus.decide.rego.load import examine_all
 
 
 class RegoTexts:
-    """Asks the engine about each text once, one after the other, and tells the control plane what it says."""
+    """Asks the engine about each text once, and tells the control plane what it says."""
 
     def __init__(self, plane: ControlPlane) -> None:
         self._plane = plane
@@ -19,8 +19,9 @@ class RegoTexts:
         async for _ in self._plane.turns:
             wanted = rego_texts(self._plane.mesh)
             self._known = {text: problem for text, problem in self._known.items() if text in wanted}
-            for text in sorted(wanted - self._known.keys(), key=lambda text: text.policy):
-                self._known[text] = await examine(text.source, text.path)
+            new = sorted(wanted - self._known.keys(), key=lambda text: text.policy)
+            problems = await examine_all([(text.source, text.path) for text in new])
+            self._known |= dict(zip(new, problems, strict=True))
             self._tell()
 
     def _tell(self) -> None:

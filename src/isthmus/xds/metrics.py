@@ -13,7 +13,6 @@ from typing import Any
 from isthmus.envoy_api import any_of
 from isthmus.envoy_api.packages import (
     accesslog_v3,
-    cel_access_log_filter_v3,
     data_accesslog_v3,
     protobuf,
     stat_inputs_v3,
@@ -39,9 +38,10 @@ from isthmus.model.metric import (
     MetricKind,
 )
 from isthmus.model.telemetry import Mode, Telemetry, metrics_of
+from isthmus.xds.access_log import went_well
 from isthmus.xds.context import Context
 from isthmus.xds.metadata import METADATA
-from isthmus.xds.reason import DENIED_CODE, NOT_ANSWERED
+from isthmus.xds.reason import DENIED_CODE
 
 UNKNOWN = "unknown"
 
@@ -66,7 +66,7 @@ def build_http_stats(context: Context, applied: Iterable[Telemetry], mode: Mode)
 def build_denied_stats(context: Context, hop: str) -> tuple[Any, ...]:
     """The logger that counts what one connection manager refuses; none for a program's own calls.
 
-    Of each request only the first comparison is made, unless the backend did not answer it.
+    A request that went well does not reach it.
     """
     if hop == "outbound":
         return ()
@@ -84,9 +84,7 @@ def build_denied_stats(context: Context, hop: str) -> tuple[Any, ...]:
             ],
         )
     )
-    config = cel_access_log_filter_v3.ExpressionFilter(expression=NOT_ANSWERED)
-    built.filter.extension_filter.name = "envoy.access_loggers.extension_filters.cel"
-    built.filter.extension_filter.typed_config.CopyFrom(any_of(config))
+    built.filter.CopyFrom(went_well(exclude=True))
     return (built,)
 
 

@@ -21,7 +21,7 @@ from isthmus.model.telemetry import (
     metrics_providers,
     tracing_of,
 )
-from isthmus.xds.access_log import build_file_log, build_http_log, build_tcp_log, filtered, once_a_connection
+from isthmus.xds.access_log import build_file_log, build_http_logs, build_tcp_log, filtered, once_a_connection
 from isthmus.xds.context import Context
 from isthmus.xds.metrics import build_denied_stats, build_http_stats, build_tcp_stats
 from isthmus.xds.tracing import build_tracing
@@ -45,7 +45,7 @@ def observe_http(context: Context, hop: str, custom: Mapping[str, str] | None = 
     ``custom``: the access log's fields that tell of CUSTOM policies.
     """
     applied, mode = telemetries(context), _mode(hop)
-    own = build_http_log(context.proxy, hop, custom)
+    own = build_http_logs(context.proxy, hop, custom)
     wanted = tracing_at(context, hop)
     verdict = {**verdict_log_fields(), **(custom or {})} if hop != _OUTBOUND else None
     return Observed(
@@ -61,7 +61,7 @@ def observe_http(context: Context, hop: str, custom: Mapping[str, str] | None = 
 def observe_tcp(context: Context, hop: str, allowing: AllowPolicies = _ANYBODY) -> Observed:
     """For a TCP proxy. ``allowing``: see :func:`~isthmus.xds.access_log.build_tcp_log`."""
     applied, mode = telemetries(context), _mode(hop)
-    own = build_tcp_log(context.proxy, hop, allowing)
+    own = (build_tcp_log(context.proxy, hop, allowing),)
     logs = tuple(map(once_a_connection, _logs(context, applied, mode, own)))
     return Observed((*logs, *build_tcp_stats(context, applied, mode)))
 
@@ -91,18 +91,18 @@ def _mode(hop: str) -> Mode:
     return Mode.SERVER if hop == _INBOUND else Mode.CLIENT
 
 
-def _logs(context: Context, applied: Sequence[Telemetry], mode: Mode, own: Any) -> tuple[Any, ...]:
+def _logs(context: Context, applied: Sequence[Telemetry], mode: Mode, own: tuple[Any, ...]) -> tuple[Any, ...]:
     """The access log of Isthmus is there unless a Telemetry turns it off, or names other providers instead."""
     settings = context.mesh.settings
     found = logging_of(applied, mode, settings.telemetry)
     if found is None:
         beside = settings.telemetry.file_log
-        return (own,) if beside is None else (own, build_file_log(beside))
+        return own if beside is None else (*own, build_file_log(beside))
     logs = []
     for name, expression in found.items():
         provider = settings.telemetry_provider(name)
         if isinstance(provider, FileLog):
             logs.append(filtered(build_file_log(provider), expression))
         elif name == OWN_LOG:
-            logs.append(filtered(own, expression))
+            logs += (filtered(one, expression) for one in own)
     return tuple(logs)

@@ -247,7 +247,5 @@ def _text(value: str) -> str:
     return json.dumps(value)
 
 
-NOT_ANSWERED = f"{_HTTP} != {_text('via_upstream')}"
-"""True of what the backend did not answer; a refusal is one of these."""
 DENIED_CODE = reason_of_request(denials(REASONS), otherwise='""')
 """The code of a refused request; empty of others, failures among them."""

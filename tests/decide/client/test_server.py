@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,6 +92,17 @@ async def test_a_store_without_the_right_to_read_it(tmp_path: Path) -> None:
         assert await ask(running, ApiKey.make().text) == (503, "policy-service-unavailable")
     finally:
         await running.close()
+
+
+async def test_a_store_that_was_removed_holds_nobody(service: CredentialService, tmp_path: Path) -> None:
+    key = made(tmp_path).text
+    assert await ask(service, key) == (200, "")
+    shutil.rmtree((tmp_path / FILE).parent)
+    deadline = time.monotonic() + 30
+    while await ask(service, key) != (401, "api-key-unknown"):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    assert await ask(service, made(tmp_path).text) == (200, "")
 
 
 async def test_a_question_that_says_nothing_is_refused(service: CredentialService) -> None:

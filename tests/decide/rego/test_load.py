@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from isthmus.decide.rego.load import examine, load_policy
+from isthmus.decide.rego.load import examine, examine_all, load_policy
 from isthmus.decide.rego.source import Module, Policy
 from isthmus.errors import PolicyBroken
 
@@ -62,13 +62,12 @@ def test_a_file_that_is_not_there() -> None:
         load_policy([Path("/nowhere/a.rego")])
 
 
-async def test_the_engine_is_asked_apart() -> None:
+async def test_the_engine_is_asked_apart_and_one_that_ends_is_an_answer() -> None:
     good = Policy("p", (Module("p.rego", "package p\nv := data.x"),), {"x": 1})
+    aborts = Policy("p", (Module("p.rego", ABORTS),))
+    first, second, third, fourth = await examine_all([(good, "p/v"), (aborts, "p/v"), (good, "p/w"), (good, "p/v")])
+    assert (first, third, fourth) == (None, "there is no rule data.p.w", None)
+    assert second is not None
+    assert "ended while it tried" in second
+    assert await examine_all([]) == []
     assert await examine(good, "p/v") is None
-    assert await examine(good, "p/w") == "there is no rule data.p.w"
-
-
-async def test_an_engine_that_ends_is_an_answer() -> None:
-    problem = await examine(Policy("p", (Module("p.rego", ABORTS),)), "p/v")
-    assert problem is not None
-    assert "ended while it tried" in problem

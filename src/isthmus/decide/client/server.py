@@ -77,6 +77,9 @@ class StoreReader:
 
     def _open(self) -> CredentialStore:
         with self._opening:
+            if self._opened is not None and self._opened.replaced:
+                self._opened.close()
+                self._opened = None
             if self._opened is None:
                 if "url" in self._store:
                     self._opened = CredentialStore.at_url(self._store["url"])

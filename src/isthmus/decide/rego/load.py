@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,30 @@ def load_plan(interpreter: Any, bundle: Any) -> Any:
 
 
 async def examine(policy: Policy, path: str) -> str | None:
-    """Whether the engine can compile a policy, in a process of its own: None, or what is wrong."""
-    modules = [{"file": module.file, "text": module.text} for module in policy.modules]
-    question = json.dumps({"path": path, "modules": modules, "data": policy.data}).encode()
+    """:func:`examine_all` of one."""
+    (problem,) = await examine_all([(policy, path)])
+    return problem
+
+
+async def examine_all(asked: Sequence[tuple[Policy, str]]) -> list[str | None]:
+    """Whether the engine can compile each policy, asked for a rule, in a process of its own: None, or what is wrong."""
+    found: list[str | None] = []
+    while len(found) < len(asked):
+        rest = asked[len(found) :]
+        said = await _try(rest)
+        found += said
+        if len(said) < len(rest):
+            # The one that it was at; those behind it are asked again.
+            found.append("the engine cannot compile it: it ended while it tried (rego-cpp lacks what it uses)")
+    return found
+
+
+async def _try(asked: Sequence[tuple[Policy, str]]) -> list[str | None]:
+    """What one process says before it ends: fewer answers than questions if it died."""
+    question = [
+        {"path": path, "modules": [{"file": one.file, "text": one.text} for one in policy.modules], "data": policy.data}
+        for policy, path in asked
+    ]
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", _TRIAL),
         stdin=asyncio.subprocess.PIPE,
@@ -40,20 +61,17 @@ async def examine(policy: Policy, path: str) -> str | None:
         stderr=asyncio.subprocess.DEVNULL,
         env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
     )
+    said = b""
     try:
         async with asyncio.timeout(_TRIAL_SECONDS):
-            said, _ = await child.communicate(question)
+            said, _ = await child.communicate(json.dumps(question).encode())
     except TimeoutError:
-        return f"the engine did not compile it in {_TRIAL_SECONDS:g} s"
+        return [f"the engine did not compile it in {_TRIAL_SECONDS:g} s"] * len(asked)
     finally:
         if child.returncode is None:
             child.kill()
             await child.wait()
-    try:
-        problem = json.loads(said.splitlines()[-1])["problem"]
-    except (ValueError, IndexError, KeyError, TypeError):
-        return "the engine cannot compile it: it ended while it tried (rego-cpp lacks a form of Rego that it uses)"
-    return None if problem is None else str(problem)
+    return [json.loads(line)["problem"] for line in said.splitlines() if line.startswith(b'{"problem": ')]
 
 
 def load_policy(paths: Iterable[Path]) -> Policy:

@@ -29,7 +29,7 @@ from isthmus.decide.rego.decision import DecisionLog
 from isthmus.decide.rego.decision_log import DecisionLogger, read_settings
 from isthmus.decide.rego.engine import compile_policy
 from isthmus.decide.rego.fetch import HttpDecisionPost
-from isthmus.decide.rego.load import examine
+from isthmus.decide.rego.load import examine_all
 from isthmus.decide.rego.source import Module, Policy
 from isthmus.decide.rego.store import BundleStore
 from isthmus.envoy_api.packages import ext_authz_service_v3
@@ -115,10 +115,26 @@ class RegoService:
         for name, policy in told.items():
             if "bundle" in policy:
                 await self._follow_bundle(name, policy)
-            elif policy != self._told.get(name) and "modules" in policy:
-                modules = tuple(Module(one["file"], one["text"]) for one in policy["modules"])
-                await self.activate(name, policy, Policy(name, modules, policy.get("data", {})))
+        await self._take_texts({name: policy for name, policy in told.items() if policy != self._told.get(name)})
         self._told = told
+
+    async def _take_texts(self, told: Mapping[str, Mapping[str, Any]]) -> None:
+        """Those of manifests; what comes from a bundle was tried before anybody was given it."""
+        sources = [(_source(name, policy), policy) for name, policy in told.items() if "modules" in policy]
+        problems = await examine_all([(source, policy["path"]) for source, policy in sources])
+        for (source, policy), problem in zip(sources, problems, strict=True):
+            if problem is None:
+                await self.activate(source.name, policy, source)
+            else:
+                self._refuse(source.name, policy, problem)
+
+    def _refuse(self, name: str, policy: Mapping[str, Any], problem: str) -> None:
+        """The one before stays; without one it denies."""
+        logger.error("RegoPolicy %s: %s", name, problem)
+        self.decider.policies = {
+            name: Active(name, policy["path"], policy.get("dry_run", False)),
+            **self.decider.policies,
+        }
 
     async def _follow_bundle(self, name: str, policy: Mapping[str, Any]) -> None:
         """The good one stays while another is not here; without any, and once it is taken back, nobody gets in."""
@@ -146,14 +162,9 @@ class RegoService:
         """Compile ``source`` and let it decide; what was wrong with it, if it could not be compiled."""
         path, dry_run = settings["path"], settings.get("dry_run", False)
         try:
-            # What comes from a bundle was tried before anybody was given it.
-            problem = await examine(source, path) if "modules" in settings else None
-            if problem is not None:
-                raise PolicyBroken(problem)
             engine = await asyncio.to_thread(compile_policy, source, (path,))
         except PolicyBroken as broken:
-            logger.error("RegoPolicy %s: %s", name, broken)
-            self.decider.policies = {name: Active(name, path, dry_run), **self.decider.policies}
+            self._refuse(name, settings, str(broken))
             return str(broken)
         self.decider.policies = {**self.decider.policies, name: Active(name, path, dry_run, source, engine)}
         return None
@@ -165,6 +176,11 @@ class RegoService:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _source(name: str, policy: Mapping[str, Any]) -> Policy:
+    modules = tuple(Module(one["file"], one["text"]) for one in policy["modules"])
+    return Policy(name, modules, policy.get("data", {}))
 
 
 async def start(settings: Settings, state: Path, events: int | None = None) -> RegoService:

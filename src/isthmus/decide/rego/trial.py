@@ -1,7 +1,7 @@
-"""A process that says whether the engine can compile a policy, apart from those who would have to live on.
+"""A process that says whether the engine can compile policies, apart from those who would have to live on.
 
-What the engine does not understand may end its process. Standard input: JSON, ``{"path", "modules": [{"file", "text"}],
-"data"}``. The last line of standard output: JSON, ``{"problem": text or null}``.
+What the engine does not understand may end its process. Standard input: JSON, an array of ``{"path", "modules":
+[{"file", "text"}], "data"}``. Standard output: for each of them in turn a line of JSON, ``{"problem": text or null}``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from isthmus.answering import forget_environment
 from isthmus.decide.rego.engine import compile_policy
 from isthmus.decide.rego.source import Module, Policy
 from isthmus.errors import PolicyBroken
@@ -31,12 +30,13 @@ def problem(asked: Mapping[str, Any]) -> str | None:
 
 
 def main() -> None:
-    forget_environment()
     resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    found = problem(json.load(sys.stdin.buffer))
-    # A line of its own: the engine may have written before.
-    sys.stdout.write("\n" + json.dumps({"problem": found}) + "\n")
+    for asked in json.load(sys.stdin.buffer):
+        found = problem(asked)
+        # A line of its own: the engine may have written before.
+        sys.stdout.write("\n" + json.dumps({"problem": found}) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
