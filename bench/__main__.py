@@ -15,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench import (
+    access_rules,
+    api_keys,
     certificates,
     chains,
     changes,
@@ -47,6 +49,8 @@ BENCHES = {
     "tenants": tenants,
     "handshakes": handshakes,
     "policies": policies,
+    "keys": api_keys,
+    "rules": access_rules,
 }
 LONG = {"soak": soak}
 """Only by name: an hour, unless it is told otherwise."""
