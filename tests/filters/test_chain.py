@@ -20,7 +20,7 @@ from isthmus.filters.credentials import CLUSTER as CREDENTIALS_CLUSTER
 from isthmus.filters.credentials import Credentials
 from isthmus.filters.decision_time import DecisionTime
 from isthmus.filters.dynamic_forward_proxy import DynamicForwardProxy, dns_cache
-from isthmus.filters.ext_authz import Custom, CustomProvider
+from isthmus.filters.ext_authz import Custom, CustomAfter, CustomProvider
 from isthmus.filters.fault import NAME as FAULT_NAME
 from isthmus.filters.fault import Fault, build_route
 from isthmus.filters.global_limit import GlobalLimit, GlobalLimits, OpenGlobalLimits
@@ -33,6 +33,7 @@ from isthmus.filters.one_token import OneToken
 from isthmus.filters.peer import build_ambiguous_peer_guard
 from isthmus.filters.proxy_authorization import ProxyAuthorization, local_reply_mapper
 from isthmus.filters.rbac import Allow, Audit, Deny, NamedRule, build_network
+from isthmus.filters.rego import Rego
 from isthmus.filters.router import Router
 from isthmus.model.match import Exact, Prefix, Present, Regex
 from isthmus.model.policy import JwtRule
@@ -83,6 +84,8 @@ CONFIGS = {
     Credentials: Credentials('{"required":true}', ("x-api-key",)),
     AllowPolicies: AllowPolicies((_RULE.name,)),
     Access: Access(()),
+    CustomAfter: CustomAfter((CustomProvider(_GRPC, "authz", (_RULE,)),)),
+    Rego: Rego(("shop/a",)),
     Challenge: Challenge(),
     OneToken: OneToken((), ("access_token", "t"), ()),
     LimitHeaders: LimitHeaders(),
@@ -103,6 +106,8 @@ def test_the_order_is_that_of_the_registry_whatever_the_order_of_the_mapping():
         "isthmus.proxy_authorization.strip",
         "envoy.filters.http.cors",
         "isthmus.limit.early",
+        "envoy.filters.http.oauth2",
+        "isthmus.login",
         "isthmus.custom.0",
         "isthmus.ext_authz.http",
         "isthmus.custom.1",
@@ -115,6 +120,9 @@ def test_the_order_is_that_of_the_registry_whatever_the_order_of_the_mapping():
         "isthmus.rbac.deny",
         "isthmus.rbac.allow",
         "isthmus.access",
+        "isthmus.custom_after.0",
+        "isthmus.ext_authz_after.grpc",
+        "isthmus.rego",
         "isthmus.limit.client",
         "isthmus.limit.shadow",
         "isthmus.limit.global",

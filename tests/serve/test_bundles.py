@@ -35,7 +35,7 @@ async def test_a_bundle_reaches_the_plan_and_the_next_start(tmp_path: Path) -> N
     bundles.take_up()
     assert plane.world.rego_bundles == {}
     running = asyncio.create_task(bundles.run())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while not plane.world.rego_bundles:
             plane.rebuild()
             await asyncio.sleep(0.02)

@@ -14,7 +14,7 @@ from isthmus.control.control_plane import ControlPlane
 from isthmus.control.last_good import PrivateFiles
 from isthmus.control.oidc import wanted_issuers
 from isthmus.control.oidc_finding import provider_findings
-from isthmus.errors import JwksUnavailable, StateUnusable
+from isthmus.errors import JwksUnavailable
 from isthmus.model.oidc import Provider, ProviderEndpoints, provider_from_json, provider_to_json
 
 _FILE = "oidc/providers.json"
