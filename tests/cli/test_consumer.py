@@ -43,7 +43,7 @@ def test_a_key_is_shown_once(isthmus: Isthmus) -> None:
     made = isthmus("consumer", "key", "create", "shop/mobile", *STATE)
     assert made.code == 0
     key = ApiKey.parse(made.out.removesuffix("\n"))
-    assert f"key {key.id} of shop/mobile, good for good; it is shown this once:" in made.err
+    assert f"key {key.id} of shop/mobile, good until it is revoked; it is shown this once:" in made.err
     assert "note:" not in made.err
     for command in (("key", "list"), ("key", "list", "--all", "-o", "json"), ("show", "mobile"), ("list",)):
         ran = isthmus("consumer", *command, *STATE)

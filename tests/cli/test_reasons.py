@@ -29,3 +29,4 @@ def test_none_of_them(isthmus: Isthmus) -> None:
     ran = isthmus("reasons", "jwt-expird")
     assert (ran.code, ran.out) == (1, "")
     assert ran.err == 'there is no reason "jwt-expird" (did you mean "jwt-expired"?)\n'
+    assert isthmus("reasons", "nonsense").err == 'there is no reason "nonsense" (`isthmus reasons` lists all)\n'

@@ -67,6 +67,7 @@ def test_logs_that_a_telemetry_asks_for() -> None:
     both = telemetry("{accessLogging: [{providers: [{name: file}, {name: envoy}]}]}")
     assert sorted(names(observe_http(context(config, both), "inbound"))) == [
         "/dev/stdout",
+        "/dev/stdout",
         "/var/log/one",
         "stats",
         "stats",

@@ -94,6 +94,8 @@ def test_each_text_of_a_sign_is_its_reason(details: str, code: str) -> None:
         ("upstream_reset_after_response_started{connection_termination}", "upstream-broken"),
         ("overload", "overloaded"),
         ("request_payload_too_large", "body-too-large"),
+        ("filter_removed_required_request_headers{invalid_header_value_for:_x-user-id}", "claim-unfit"),
+        ("filter_removed_required_headers", "upstream-broken"),
         ("rate_limiter_error", "limit-service-unavailable"),
         ("jwt_authn_access_denied{Jwt_is_missing}", "token-missing"),
         ("request_header_timeout", "request-timeout"),

@@ -40,7 +40,7 @@ def _group() -> None:
 
 
 Expires = Annotated[
-    str | None, typer.Option("--expires", metavar="D", help="How long it is good for (90d, 12h); without: for good.")
+    str | None, typer.Option("--expires", metavar="D", help="How long it is good for (90d, 12h); without: until revoked.")
 ]
 
 
@@ -187,7 +187,7 @@ def _print_new(made: ApiKey, record: KeyRecord, at: datetime, output: Format) ->
     if output is Format.JSON:
         print_json({"key": made.text} | key_json(record, at))
         return
-    until = "for good" if record.expires is None else f"until {_when(record.expires)}"
+    until = "until it is revoked" if record.expires is None else f"until {_when(record.expires)}"
     typer.echo(f"key {record.id} of {record.consumer}, good {until}; it is shown this once:", err=True)
     typer.echo(made.text)
 

@@ -45,7 +45,8 @@ def reasons(
     found = known.get(code.removeprefix(URN))
     if found is None:
         near = get_close_matches(code, known, 1)
-        typer.echo(f'there is no reason "{code}"' + (f' (did you mean "{near[0]}"?)' if near else ""), err=True)
+        hint = f'did you mean "{near[0]}"?' if near else "`isthmus reasons` lists all"
+        typer.echo(f'there is no reason "{code}" ({hint})', err=True)
         return EXIT_USER
     if output is Format.JSON:
         print_json(found)

@@ -26,9 +26,12 @@ from isthmus.errors import PolicyBroken, Undecided
 from isthmus.model.rego import DEFAULT_PATH
 
 app = typer.Typer(
+    name="rego",
     cls=group_of((Named("test", "test_", "rego"), Named("eval", "eval_", "rego"))),
     help="Rego policies: run their tests, ask them.",
     no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
 )
 Paths = Annotated[
     list[Path],

@@ -24,6 +24,7 @@ from isthmus.filters.rbac import tcp_verdict_log_fields, verdict_log_fields
 from isthmus.model.proxy import Proxy
 from isthmus.model.reason_request import NO_SERVER
 from isthmus.model.telemetry import STANDARD_OUTPUT, FileLog
+from isthmus.xds.outcome import went_otherwise, went_well
 from isthmus.xds.reason import reason_of_connection, reason_of_request, reasons_at
 
 _CONNECTION = {
@@ -72,19 +73,8 @@ def build_http_logs(proxy: Proxy, hop: str, custom: Mapping[str, str] | None = N
     well = _file_log(fields)
     well.filter.CopyFrom(went_well())
     otherwise = _file_log({**fields, "reason": f"%TYPED_CEL({reason_of_request(reasons_at(hop))})%"})
-    otherwise.filter.CopyFrom(went_well(exclude=True))
+    otherwise.filter.CopyFrom(went_otherwise())
     return well, otherwise
-
-
-def went_well(*, exclude: bool = False) -> Any:
-    """A filter: a status of HTTP below 300, or of gRPC, OK; with ``exclude`` everything else. Costs next to nothing.
-
-    A refusal is never so: to a gRPC client it is a status of gRPC, whose HTTP has 200.
-    """
-    status = accesslog_v3.GrpcStatusFilter
-    return accesslog_v3.AccessLogFilter(
-        grpc_status_filter=status(statuses=[status.Status.Value("OK")], exclude=exclude)
-    )
 
 
 def build_tcp_log(proxy: Proxy, hop: str, allowing: AllowPolicies) -> Any:

@@ -38,9 +38,9 @@ from isthmus.model.metric import (
     MetricKind,
 )
 from isthmus.model.telemetry import Mode, Telemetry, metrics_of
-from isthmus.xds.access_log import went_well
 from isthmus.xds.context import Context
 from isthmus.xds.metadata import METADATA
+from isthmus.xds.outcome import went_otherwise
 from isthmus.xds.reason import DENIED_CODE
 
 UNKNOWN = "unknown"
@@ -84,7 +84,7 @@ def build_denied_stats(context: Context, hop: str) -> tuple[Any, ...]:
             ],
         )
     )
-    built.filter.CopyFrom(went_well(exclude=True))
+    built.filter.CopyFrom(went_otherwise())
     return (built,)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -84,6 +85,7 @@ def kept(**others: Any) -> Kept:
         # Who has the wrong secret is not told that the key was ever revoked.
         (ApiKey(KEY.id, ApiKey.make().secret).text, kept(revoked=NOW), Refused("api-key-unknown", 401, "ApiKey")),
     ],
+    ids=count(),  # keys are new each time, and their names must not be
 )
 async def test_whose_it_is(text: str, keys: Kept, outcome: Verified | Refused) -> None:
     assert await check_key(text, keys, NOW) == outcome
