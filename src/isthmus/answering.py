@@ -50,7 +50,7 @@ Start = Callable[[Settings, Path], Awaitable[Service]]
 def answer(start: Start) -> None:
     """Run until standard input ends: the whole life of the process."""
     forget_environment()
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     with suppress(KeyboardInterrupt):
         asyncio.run(_answer(start))
 

@@ -15,6 +15,7 @@ GROUPS = {
     "doctor": ("tls",),
     "node": ("token", "list", "evict"),
     "proxy": ("gateway", "sidecar"),
+    "rego": ("test", "eval"),
     "svid": ("x509", "jwt"),
 }
 PUBLIC = tuple(command.name for command in COMMANDS if command.name not in ("agent", *GROUPS))

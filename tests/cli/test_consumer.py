@@ -138,6 +138,7 @@ def test_revoked(isthmus: Isthmus) -> None:
         (("key", "create", "nobody"), 'no Consumer is called "nobody" in the manifests: write NAMESPACE/NAME'),
         (("key", "create", "partner"), '"partner" could be other/partner or shop/partner'),
         (("key", "create", "a/b/c"), '"a/b/c" is not NAMESPACE/NAME'),
+        (("key", "create", "shop/no such"), '"shop/no such" is not NAMESPACE/NAME'),
         (("key", "create", "/b"), '"/b" is not NAMESPACE/NAME'),
         (("key", "create", "mobile", "--expires", "soon"), '"soon" is not a duration (such as 90d or 12h)'),
         (("key", "create", "mobile", "--expires", "0s"), '"0s" is not a duration'),

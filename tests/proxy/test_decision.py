@@ -31,7 +31,7 @@ async def _said(socket: Path) -> Any:
 
 async def test_started_told_anew_and_ended(tmp_path: Path) -> None:
     folders = Folders(tmp_path, tmp_path)
-    program = DecisionProgram(planned({"key": 1}), folders, Logs())
+    program = DecisionProgram(planned({"key": 1}), folders, Logs(), lambda _who, _what: None)
     socket = folders.decision_socket(DecisionService.REGO, 1)
     assert not program.listens
     child = await program.start()
@@ -53,7 +53,7 @@ async def test_started_told_anew_and_ended(tmp_path: Path) -> None:
 
 async def test_one_that_starts_again_is_told_the_newest(tmp_path: Path) -> None:
     folders = Folders(tmp_path, tmp_path)
-    program = DecisionProgram(planned({"key": 1}), folders, Logs())
+    program = DecisionProgram(planned({"key": 1}), folders, Logs(), lambda _who, _what: None)
     first = await program.start()
     assert program.takes(planned({"key": 2}))
     first.kill()

@@ -41,7 +41,7 @@ def breaking() -> Iterator[int]:
                 connection, _ = listening.accept()
                 with connection:
                     connection.recv(65536)
-                    connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nonly this")
+                    connection.sendall(b"HTTP/1.1 500 Broken\r\ncontent-length: 1000\r\n\r\nonly this")
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=serve, args=(listening,), daemon=True)

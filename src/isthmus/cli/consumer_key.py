@@ -40,7 +40,8 @@ def _group() -> None:
 
 
 Expires = Annotated[
-    str | None, typer.Option("--expires", metavar="D", help="How long it is good for (90d, 12h); without: until revoked.")
+    str | None,
+    typer.Option("--expires", metavar="D", help="How long it is good for (90d, 12h); without: until revoked."),
 ]
 
 

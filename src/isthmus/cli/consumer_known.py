@@ -13,6 +13,7 @@ import typer
 
 from isthmus.compile import Compiler
 from isthmus.config.decode import parse_duration
+from isthmus.config.documents import may_name
 from isthmus.consumer.record import KeyRecord
 from isthmus.consumer.store import CredentialStore
 from isthmus.control.last_good import LastGood
@@ -56,7 +57,7 @@ def named(written: str, known: Mapping[str, Consumer]) -> str:
     """``namespace/name`` of what a person means. Raises BadParameter."""
     namespace, slash, name = written.rpartition("/")
     if slash:
-        if not namespace or not name or "/" in namespace:
+        if not may_name(namespace, name):
             raise typer.BadParameter(f'"{written}" is not NAMESPACE/NAME')
         return written
     found = sorted(key for key, consumer in known.items() if consumer.name == written)

@@ -27,7 +27,7 @@ from isthmus.model.rego import DEFAULT_PATH
 
 app = typer.Typer(
     name="rego",
-    cls=group_of((Named("test", "test_", "rego"), Named("eval", "eval_", "rego"))),
+    cls=group_of((Named("test", "run_all", "rego"), Named("eval", "eval_", "rego"))),
     help="Rego policies: run their tests, ask them.",
     no_args_is_help=True,
     add_completion=False,
@@ -46,7 +46,7 @@ def _group() -> None:
     pass
 
 
-def test_(  # noqa: PT028  # a command, no test
+def run_all(
     paths: Paths,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Every test, not only what failed.")] = False,
     run: Annotated[str, typer.Option("--run", metavar="REGEX", help="Only tests whose full name holds this.")] = "",

@@ -131,6 +131,11 @@ def _document(root: Node, digest: str, namespace: str, report: Report) -> Docume
     return Document(api_version, ref, root.source, labels, annotations, root, digest)
 
 
+def may_name(namespace: str, name: str) -> bool:
+    """Whether a manifest of one of our kinds may be called so."""
+    return _LABEL.fullmatch(namespace) is not None and len(name) <= 253 and _SUBDOMAIN.fullmatch(name) is not None
+
+
 def _name(root: Node, api_version: str, report: Report) -> str:
     node = root.get("metadata", "name")
     if node is None or node.value in (None, ""):

@@ -12,6 +12,7 @@ from typing import Any
 
 from isthmus.errors import EnvoyFailed
 from isthmus.model.proxy import Role
+from isthmus.proxy.decision import DecisionProgram
 from isthmus.proxy.envoy import (
     DRAIN,
     GATEWAY_CONCURRENCY,
@@ -24,7 +25,6 @@ from isthmus.proxy.log import Logs
 from isthmus.proxy.namespace import Namespace
 from isthmus.proxy.place import Folders, bootstrap_settings
 from isthmus.proxy.plan import Plan, PlannedProxy, PlannedWorkload, Redirection
-from isthmus.proxy.decision import DecisionProgram
 from isthmus.proxy.relay import RelayProgram
 from isthmus.proxy.workload import LocalProgram, Sink
 from isthmus.xds.relay import RELAY_ID
@@ -175,7 +175,7 @@ class Crew:
                 continue
             if known is not None:
                 self._leave(known[1])
-            program = DecisionProgram(one, self._settings.folders, self._logs)
+            program = DecisionProgram(one, self._settings.folders, self._logs, self._say)
             self._services[name] = program, self._begin(name, program.start, program.stop, _at_once())
 
     def _namespace(self, proxy_id: str, redirection: Redirection | None) -> Namespace:

@@ -10,6 +10,8 @@ from datetime import timedelta
 
 from isthmus.model.decision import DecisionService
 from isthmus.proxy.child import Child, start_child
+from isthmus.proxy.complaint import Complaints
+from isthmus.proxy.keep import Say
 from isthmus.proxy.log import LogPipe, Logs
 from isthmus.proxy.place import Folders
 from isthmus.proxy.plan import PlannedService
@@ -18,12 +20,16 @@ _GRACE = timedelta(seconds=4)
 
 
 class DecisionProgram:
-    """``planned``: the first of what it is told; later settings come by :meth:`takes`."""
+    """``planned``: the first of what it is told; later settings come by :meth:`takes`.
 
-    def __init__(self, planned: PlannedService, folders: Folders, logs: Logs) -> None:
+    ``say`` gets what the first process of a service complains of; its others would say the same.
+    """
+
+    def __init__(self, planned: PlannedService, folders: Folders, logs: Logs, say: Say) -> None:
         self._planned = planned
         self._folders = folders
         self._logs = logs
+        self._say = say
         self._child: Child | None = None
 
     def takes(self, planned: PlannedService) -> bool:
@@ -39,7 +45,9 @@ class DecisionProgram:
         """Raises OSError."""
         planned = self._planned
         argv = (sys.executable, "-m", planned.module)
-        with self._logs.open(self._folders.log(planned.name)) as log, self._output(planned, log) as output:
+        path = self._folders.log(planned.name)
+        complaints = Complaints(lambda what: self._say(planned.name, what), path) if planned.index == 0 else None
+        with self._logs.open(path, complaints) as log, self._output(planned, log) as output:
             self._child = await start_child(
                 argv, stdin=asyncio.subprocess.PIPE, stdout=output.writer, stderr=log.writer, tied=False
             )

@@ -47,9 +47,9 @@ class Logs:
         self._failed_at: float | None = None
         self._lost = 0
 
-    def open(self, path: Path) -> LogPipe:
-        """A pipe to the log at ``path``. To be called on a running loop."""
-        return LogPipe(self.file(path))
+    def open(self, path: Path, also: Callable[[bytes], object] | None = None) -> LogPipe:
+        """A pipe to the log at ``path``; ``also`` gets what comes, too. To be called on a running loop."""
+        return LogPipe(self.file(path), also)
 
     def file(self, path: Path) -> LogFile:
         """The log at ``path``, to be written from here."""
@@ -151,8 +151,9 @@ class LogPipe:
     A context manager: give :attr:`writer` to a process while it is open.
     """
 
-    def __init__(self, log: LogFile) -> None:
+    def __init__(self, log: LogFile, also: Callable[[bytes], object] | None = None) -> None:
         self._log = log
+        self._also = also
         self._reader, self.writer = os.pipe()
         os.set_blocking(self._reader, False)
         if sys.platform == "linux":
@@ -176,6 +177,8 @@ class LogPipe:
             return
         if data:
             self._log.write(data)
+            if self._also is not None:
+                self._also(data)
             return
         self._loop.remove_reader(self._reader)
         os.close(self._reader)
