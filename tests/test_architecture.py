@@ -64,6 +64,8 @@ IMPORTS: Mapping[str, set[str]] = {
         "decide.rego",
         # What the limit service is told is its own form.
         "limit.definition",
+        # What is kept of a key, for the machines that ask.
+        *("consumer.key", "consumer.record", "consumer.wire"),
         # The plan is what both sides agree on; places are names of files, not files.
         *("proxy.plan", "proxy.place"),
     },
@@ -72,7 +74,7 @@ IMPORTS: Mapping[str, set[str]] = {
         "analyze",
         "handshake",
         "revocation",
-        *("drift", "federation", "decide.rego", "consumer.place"),
+        *("drift", "federation", "decide.rego", "decide.client.store", "consumer"),
         *("ads", "api", "compile", "config", "control", "identity", "jwks", "keeping", "model", "proxy", "state"),
     },
     "doctor": set(),

@@ -199,3 +199,40 @@ spec:
     assert after.mesh.policies.peer == before.mesh.policies.peer
     assert {"ISM2211", "ISM2005"} <= {one.code.id for one in after.diagnostics}
     assert after.good == before.good
+
+
+ROUTE_AND_POLICY = """\
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: edge, namespace: shop}}
+spec: {{selector: {{app: edge}}, servers: [{{port: {{number: 80, name: http, protocol: HTTP}}, hosts: ["*"]}}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: shop, namespace: shop}}
+spec: {{hosts: ["*"], gateways: [edge], http: [{{name: {route}, directResponse: {{status: 200}}}}]}}
+---
+apiVersion: isthmus.dev/v1alpha1
+kind: AccessPolicy
+metadata: {{name: mine, namespace: shop}}
+spec: {{targetRefs: [{{kind: VirtualService, name: shop, sectionName: {section}}}], rules: [{{methods: [GET]}}]}}
+"""
+
+
+def test_a_route_is_not_taken_from_under_a_policy() -> None:
+    """Else whoever renames a route opens it."""
+    before = compiled(ROUTE_AND_POLICY.format(route="users", section="users"))
+    assert not before.errors
+    for changed in ({"route": "people", "section": "users"}, {"route": "users", "section": "people"}):
+        after = compiled(ROUTE_AND_POLICY.format(**changed), before.good)
+        assert {"ISM2292", "ISM2005"} <= {one.code.id for one in after.diagnostics}
+        assert [route.name for table in after.mesh.routes for route in table.routes] == ["users"]
+        assert after.mesh.policies.access[0].attachment == before.mesh.policies.access[0].attachment
+    together = compiled(ROUTE_AND_POLICY.format(route="people", section="people"), before.good)
+    assert not together.errors
+    assert [target.section for target in together.mesh.policies.access[0].attachment.targets] == ["people"]
+
+
+def test_nothing_is_started_with_a_policy_for_what_is_not_there() -> None:
+    (found,) = compiled(ROUTE_AND_POLICY.format(route="users", section="usres")).errors
+    assert (found.code.id, found.code.stops) == ("ISM2292", True)

@@ -13,6 +13,7 @@ from isthmus.config.node import Node
 from isthmus.config.resource import Document, Resource
 from isthmus.diag import Code, Diagnostic, Origin, Place, Ref, Report, Severity, Source
 from isthmus.kinds import KINDS, LATER_KINDS
+from isthmus.kinds.shape.attach import NO_TARGET, TARGET_KINDS
 from isthmus.kinds.shape.kind import AnyKind
 from isthmus.kinds.shape.selector import broken_scope
 from isthmus.model.identity import Identity
@@ -230,13 +231,16 @@ def _revert(
     References that do not resolve are no reason: what they are part of stays in force.
     """
     refused = {found.ref for found in applied.errors if found.code.stops}
+    # What takes a route from under a policy waits as well: it would be open from then on.
+    bared = {found.ref.namespace for found in applied.errors if found.code is NO_TARGET and found.ref in good}
     reverted = False
     if not refused:
         return reverted
     for group in resources.values():
         for position, resource in enumerate(group):
             earlier = good.get(resource.ref)
-            if resource.ref in refused and earlier is not None and earlier is not resource:
+            meant = resource.ref in refused or (resource.ref.kind in TARGET_KINDS and resource.ref.namespace in bared)
+            if meant and earlier is not None and earlier is not resource:
                 report.add(LAST_GOOD, Place(resource.source, resource.ref))
                 group[position] = earlier
                 reverted = True

@@ -58,6 +58,10 @@ class CredentialsUnavailable(Refused):
     pass
 
 
+class CredentialsOutOfReach(CredentialsUnavailable):
+    """Whoever has them does not answer, for now."""
+
+
 class VerificationFailed(IsthmusError):
     pass
 

@@ -9,13 +9,7 @@ from typing import Any
 
 from isthmus.compile import Compiler
 from isthmus.config.load import load
-from isthmus.control.credentials import (
-    STORE_OUT_OF_REACH,
-    credential_findings,
-    processes,
-    settings,
-    takes_api_keys,
-)
+from isthmus.control.credentials import processes, settings, takes_api_keys
 from isthmus.control.decisions import Asked, no_secret
 from isthmus.model.mesh import Mesh
 from isthmus.model.world import World
@@ -61,21 +55,10 @@ def test_where_their_keys_are() -> None:
     assert told(mesh())["store"] == {"file": True}
     assert told(mesh(), credential_store=URL)["store"] == {"url": URL}
     assert told(mesh(), "edge-1", credential_store=URL)["store"] == {"url": URL}
-    assert told(mesh(), "edge-1")["store"] == {}, "a file of another machine"
+    assert told(mesh(), "edge-1")["store"] == {"control_plane": True}, "a file of another machine"
     assert not takes_api_keys(mesh("{certificate: {}}"))
     assert told(mesh("{certificate: {}}"), credential_store=URL)["store"] is None, "nobody asks for a key"
 
 
 def test_no_repr_shows_the_password() -> None:
     assert "hunter2" not in repr(World(credential_store=URL))
-
-
-def test_keys_out_of_reach_are_told() -> None:
-    (found,) = credential_findings(mesh(), ("vm-2", "edge-1"), None)
-    assert found.code is STORE_OUT_OF_REACH
-    assert "edge-1, vm-2" in found.message
-    assert found.ref is not None
-    assert found.ref.name == "keys"
-    assert list(credential_findings(mesh(), ("edge-1",), URL)) == []
-    assert list(credential_findings(mesh(), (), None)) == []
-    assert list(credential_findings(mesh("{certificate: {}}"), ("edge-1",), None)) == []

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from isthmus.envoy_api import unpack
 from isthmus.envoy_api.packages import composite_v3, rbac_v3
-from isthmus.filters.access import ACCESS, Access
+from isthmus.filters.access import ACCESS, ACCESS_REASONS, Access, AccessReasons
 from isthmus.filters.router import ROUTER, Router
 from tests.access_rule import rule
 
@@ -62,3 +65,16 @@ def test_what_a_route_says():
     assert ACCESS.build_route is not None
     found = ACCESS.build_route(Access((rule({"methods": ["GET"]}),)))
     assert len(found.rbac.rules.policies) == 1
+
+
+def test_reasons_may_stand_in_a_filter_of_their_own():
+    """What answers tell has to be known before the filter that refuses."""
+    access = Access((rule({"paths": ["/{u}"], "scopes": ["a"], "when": "claims.sub == params.u"}),), explains=False)
+    both, enforced = built(replace(access, explains=True)), built(access)
+    (message,) = ACCESS_REASONS.build(AccessReasons(access))
+    reasons = unpack(message.typed_config)
+    assert (enforced.rules, reasons.shadow_rules) == (both.rules, both.shadow_rules)
+    assert not enforced.HasField("shadow_rules")
+    assert not reasons.HasField("rules"), "it refuses nobody"
+    assert ACCESS_REASONS.build_route is not None
+    assert ACCESS_REASONS.build_route(AccessReasons(access)).rbac == reasons

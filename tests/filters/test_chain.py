@@ -10,7 +10,7 @@ from isthmus.diag import Origin, Ref, Source
 from isthmus.envoy_api import any_of, unpack
 from isthmus.envoy_api.packages import cluster_dynamic_forward_proxy_v3, cluster_v3, listener_v3, tcp_proxy_v3
 from isthmus.filters import FILTERS, build_chain
-from isthmus.filters.access import Access
+from isthmus.filters.access import Access, AccessReasons
 from isthmus.filters.allow_policies import AllowPolicies
 from isthmus.filters.challenge import Challenge
 from isthmus.filters.cors import NAME as CORS_NAME
@@ -84,6 +84,7 @@ CONFIGS = {
     Credentials: Credentials('{"required":true}', ("x-api-key",)),
     AllowPolicies: AllowPolicies((_RULE.name,)),
     Access: Access(()),
+    AccessReasons: AccessReasons(Access(())),
     CustomAfter: CustomAfter((CustomProvider(_GRPC, "authz", (_RULE,)),)),
     Rego: Rego(("shop/a",)),
     Challenge: Challenge(),
@@ -112,6 +113,7 @@ def test_the_order_is_that_of_the_registry_whatever_the_order_of_the_mapping():
         "isthmus.ext_authz.http",
         "isthmus.custom.1",
         "isthmus.ext_authz.grpc",
+        "isthmus.custom.client",
         "isthmus.one_token",
         "envoy.filters.http.jwt_authn",
         "isthmus.credentials",
@@ -119,6 +121,7 @@ def test_the_order_is_that_of_the_registry_whatever_the_order_of_the_mapping():
         "isthmus.rbac.audit",
         "isthmus.rbac.deny",
         "isthmus.rbac.allow",
+        "isthmus.access.reasons",
         "isthmus.access",
         "isthmus.custom_after.0",
         "isthmus.ext_authz_after.grpc",

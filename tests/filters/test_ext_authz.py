@@ -6,6 +6,7 @@ from isthmus.diag import Origin, Ref, Source
 from isthmus.envoy_api import unpack
 from isthmus.filters.ext_authz import CUSTOM, CUSTOM_AFTER, Custom, CustomAfter, CustomProvider, custom_log_fields
 from isthmus.filters.rbac import NamedRule
+from isthmus.model.consumer import CLIENT, CLIENT_KEYS
 from isthmus.model.predicate import TRUE
 from isthmus.model.settings import ExtAuthz, RequestBody
 
@@ -14,7 +15,7 @@ _RULE = NamedRule("ns[shop]-policy[login]-rule[0]", TRUE)
 
 
 def _built(provider):
-    mark, ask = CUSTOM.build(Custom((CustomProvider(provider, "authz", (_RULE,)),)))
+    mark, ask, _ = CUSTOM.build(Custom((CustomProvider(provider, "authz", (_RULE,)),)))
     return unpack(mark.typed_config), unpack(ask.typed_config)
 
 
@@ -78,11 +79,20 @@ def test_a_grpc_provider_and_the_defaults():
 def test_each_provider_has_its_own_mark():
     provider = ExtAuthz("opa", "opa.shop", 9191, grpc=True, origin=_ORIGIN)
     config = Custom((CustomProvider(provider, "a", (_RULE,)), CustomProvider(provider, "b", (_RULE,))))
-    first, _, second, _ = CUSTOM.build(config)
+    first, _, second, _, _ = CUSTOM.build(config)
     prefixes = [unpack(one.typed_config).shadow_rules_stat_prefix for one in (first, second)]
     assert len(set(prefixes)) == 2
     fields = custom_log_fields(config)
     assert [prefix in field for prefix, field in zip(prefixes, fields.values(), strict=True)] == [True, True]
+
+
+def test_who_the_client_is_no_provider_says():
+    *_, forget = CUSTOM.build(Custom((CustomProvider(ExtAuthz("a", "a.shop", 1, grpc=True, origin=_ORIGIN), "a", ()),)))
+    (told,) = unpack(forget.typed_config).metadata
+    assert (told.metadata_namespace, told.allow_overwrite) == (CLIENT, True)
+    assert {key: value.WhichOneof("kind") for key, value in told.value.fields.items()} == dict.fromkeys(
+        CLIENT_KEYS, "null_value"
+    )
 
 
 def test_behind_authentication_the_provider_is_told_the_claims_and_has_marks_of_its_own():

@@ -741,3 +741,16 @@ def test_elsewhere_it_means_nothing(value: str, spec: str, problem: str) -> None
     assert "error ISM2380" in result.found[0]
     assert problem in result.found[0]
     assert result.mesh.policies.authorization[0].after_authentication is False
+
+
+def test_not_behind_access_control_where_the_provider_leads_to_another_route() -> None:
+    (provider,) = OPA.settings.ext_authz
+    mesh = replace(OPA, settings=Settings(ext_authz=(replace(provider, clear_route_cache=True),)))
+    text = (
+        "apiVersion: security.istio.io/v1beta1\nkind: AuthorizationPolicy\nmetadata:\n  name: p\n  namespace: shop\n"
+        '  annotations:\n    isthmus.dev/custom-after-authentication: "true"\n'
+        "spec: {action: CUSTOM, provider: {name: opa-http}, rules: [{}]}\n"
+    )
+    result = applied(KIND, text, mesh)
+    assert "clearRouteCache" in result.found[0]
+    assert result.mesh.policies.authorization[0].after_authentication is False

@@ -164,4 +164,4 @@ def test_a_store_that_nothing_is_counted_in() -> None:
 
 def test_targets_that_are_not_there() -> None:
     done = document("{targetRefs: [{kind: VirtualService, name: shop}], limits: [{name: a, requests: 1, per: 1s}]}")
-    assert codes(done) == ["error IST0101"]
+    assert codes(done) == ["error ISM2292"]

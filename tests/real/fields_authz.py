@@ -67,8 +67,14 @@ class HttpAuthz:
         self._thread.join()
 
 
+SPOOFED = {"consumer": "boss", "consumer_namespace": "shop", "groups": ["bosses"], "claims": {"sub": "boss"}}
+
+
 class GrpcAuthz:
-    """The same by ``envoy.service.auth.v3.Authorization``; a path with ``gold`` or ``silver`` says so in metadata."""
+    """The same by ``envoy.service.auth.v3.Authorization``; a path with ``gold`` or ``silver`` says so in metadata.
+
+    With it comes :data:`SPOOFED`: who the client is, which is not a provider's to say.
+    """
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
@@ -98,7 +104,7 @@ class GrpcAuthz:
             response.ok_response.headers.append(core_v3.HeaderValueOption(header=header))
         for tier in ("gold", "silver"):
             if tier in path:
-                response.dynamic_metadata.update({"tier": tier, "tiers": ["any", tier]})
+                response.dynamic_metadata.update({"tier": tier, "tiers": ["any", tier], **SPOOFED})
         return response
 
     def __enter__(self) -> GrpcAuthz:

@@ -99,6 +99,9 @@ def at_the_gateway(jwks: str) -> Iterator[Manifest]:
     yield manifest(
         "AuthorizationPolicy", "forbidden", {"selector": selector, "action": "DENY", "rules": [path("/forbidden")]}
     )
+    target = {"kind": "VirtualService", "name": "web", "sectionName": "scoped"}
+    scoped = {"targetRefs": [target], "rules": [{"methods": ["GET"], "scopes": ["orders:read"]}]}
+    yield {**manifest("AccessPolicy", "scoped", scoped), "apiVersion": "isthmus.dev/v1alpha1"}
     unlisted = {"to": [{"operation": {"notPaths": ["/unlisted"]}}]}
     yield manifest("AuthorizationPolicy", "listed", {"selector": selector, "rules": [unlisted]})
     for provider in ("asked", "small", "dead", "nobody"):
@@ -133,8 +136,17 @@ def behind_it(ports: dict[str, int]) -> Iterator[Manifest]:
     narrow = {"match": [{"headers": {"x-narrow": {"exact": "yes"}}}], "route": [to("narrow")]}
     hasty = {"match": [{"uri": {"prefix": "/slow/hasty"}}], "route": [to("web")], "timeout": "0.2s"}
     given = {"match": [{"uri": {"prefix": "/given"}}], "directResponse": {"status": 403, "body": {"string": "mine"}}}
+    scoped = {"name": "scoped", "match": [{"uri": {"prefix": "/scoped"}}], "route": [to("web")]}
     yield routes(
-        "web", [HOST, "a.example.com"], *elsewhere, narrow, hasty, given, {"route": [to("web")]}, gateways=["edge"]
+        "web",
+        [HOST, "a.example.com"],
+        *elsewhere,
+        narrow,
+        hasty,
+        given,
+        scoped,
+        {"route": [to("web")]},
+        gateways=["edge"],
     )
 
 

@@ -250,6 +250,19 @@ def test_problem_documents(mesh: Mesh) -> None:
     assert (plain.body, plain.headers["content-type"]) == ("RBAC: access denied", "text/plain")
 
 
+def test_a_problem_document_says_of_an_access_policy_what_the_log_says(mesh: Mesh) -> None:
+    known = Forger(load_signing_key(mesh.up.state / "tokens"), ISSUERS["known"])
+    bearer = {"authorization": f"Bearer {known.token()}"}
+    for sent, wanted in ((bearer, "scope-missing"), ({}, "not-authenticated")):
+        path = f"/scoped/{uuid.uuid4().hex}"
+        told = mesh.ask(path, TOLD, headers=sent)
+        assert (told.status, json.loads(told.body)["reason"]) == (403, wanted)
+        assert mesh.reason(EDGE, path=path) == wanted
+    assert mesh.ask("/scoped", headers=bearer).body == "RBAC: access denied"
+    scope = known.token(claims=known.claims(scope="orders:read"))
+    assert mesh.ask("/scoped", TOLD, headers={"authorization": f"Bearer {scope}"}).status == 200
+
+
 def test_what_a_problem_document_leaves_alone(mesh: Mesh) -> None:
     assert mesh.ask("/given", TOLD).body == "mine", "a route's own answer"
     assert json.loads(mesh.ask("/asked", TOLD, headers={"x-refuse": "yes"}).body)["backend"] == "authz"

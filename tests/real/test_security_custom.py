@@ -118,6 +118,8 @@ POLICIES = [
     ),
     denied("after-all", {"paths": ["/http-plain/forbidden"]}),
     denied("silver", {"paths": ["/grpc-plain/one/*"]}, {"key": f"{_METADATA}[tier]", "values": ["silver"]}),
+    denied("spoofed", {"paths": ["/grpc-plain/one/*"]}, {"key": f"{_METADATA}[consumer]", "values": ["*"]}),
+    denied("joined", {"paths": ["/grpc-plain/list/*"]}, {"key": f"{_METADATA}[groups]", "values": ["[bosses]"]}),
     denied("silvers", {"paths": ["/grpc-plain/list/*"]}, {"key": f"{_METADATA}[tiers]", "values": ["[silver]"]}),
 ]
 MESH = """\
@@ -363,3 +365,17 @@ def test_a_provider_may_choose_the_route_if_it_is_told_so(mesh: Mesh, over: str)
 def test_a_rule_asks_what_a_filter_left_behind(mesh: Mesh, form: str) -> None:
     assert mesh.ask(f"/grpc-plain/{form}/gold").status == 200
     assert mesh.ask(f"/grpc-plain/{form}/silver").status == 403
+
+
+def test_a_provider_does_not_say_who_the_client_is(mesh: Mesh) -> None:
+    """It says so with everything gold: the rules that would refuse such a client do not find it, nor does the log."""
+    assert mesh.ask("/grpc-plain/one/gold").status == 200
+    assert mesh.ask("/grpc-plain/list/gold").status == 200
+
+    def told() -> list[dict[str, Any]]:
+        return [line for line in mesh.up.access_log("sidecar~shop~app") if line["path"].endswith("/gold")]
+
+    eventually(told)
+    assert {(line.get("consumer"), line.get("consumer_groups"), line["reason"]) for line in told()} == {
+        (None, None, None)
+    }

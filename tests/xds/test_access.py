@@ -5,7 +5,7 @@ from typing import Any
 from isthmus.filters.access import Access
 from isthmus.model.attachment import RoutePlace
 from isthmus.model.predicate import Destination
-from isthmus.xds.access import ACCESS, closes_tcp
+from isthmus.xds.access import ACCESS
 from isthmus.xds.context import Context
 from isthmus.xds.policy import http_policy
 
@@ -54,7 +54,6 @@ def test_a_policy_of_a_route_leaves_the_others_alone() -> None:
     chain = http_policy(context, AT).filters[Access]
     assert (names(chain), chain.by_route) == (None, True)
     assert at(context, "one") == ["a"]
-    assert closes_tcp(context) is False
 
 
 def test_equally_specific_ones_are_united_and_more_specific_ones_stand_alone() -> None:
@@ -62,7 +61,6 @@ def test_equally_specific_ones_are_united_and_more_specific_ones_stand_alone() -
     chain = http_policy(context, AT).filters[Access]
     assert names(chain) == ["a", "b"]
     assert at(context, "one") == ["c"]
-    assert closes_tcp(context) is True
 
 
 def test_introspected_tokens_are_asked_only_where_there_can_be_any() -> None:

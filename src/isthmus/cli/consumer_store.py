@@ -32,7 +32,7 @@ def store(
     state: State = DEFAULT_STATE,
     output: Output = Format.TEXT,
 ) -> int:
-    """Say where consumers' credentials are, or put them elsewhere: a PostgreSQL, for several machines.
+    """Say where consumers' credentials are, or put them elsewhere: a PostgreSQL, which each machine asks by itself.
 
     The URL may hold a password: it is read from a file, and kept in the state, readable to you alone. Keys are not
     moved. `isthmus up` and `isthmus serve` read it when they start.

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 from isthmus.compile import Compiled, Compiler
 from isthmus.config.resource import Resource
-from isthmus.control.credentials import credential_findings
 from isthmus.control.desired import (
     Node,
     fixed_places,
@@ -153,8 +152,7 @@ class ControlPlane:
         found = compiled.diagnostics if compiled is not None else ()
         inputs = self.inputs
         learnt = (*inputs.learnt, *inputs.learnt_of_logins, *inputs.rego_findings, *inputs.learnt_of_rego)
-        out_of_reach = credential_findings(self.mesh, inputs.offers, inputs.credential_store)
-        return (*inputs.loading, *found, *learnt, *out_of_reach)
+        return (*inputs.loading, *found, *learnt)
 
     @property
     def silent(self) -> frozenset[str]:

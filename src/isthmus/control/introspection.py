@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def introspection_settings(asked: Asked) -> dict[str, dict[str, Any]]:
-    """By :attr:`IntrospectionMethod.key`, for every policy of the mesh. Holds secrets: standard input only."""
-    methods = (method for policy in asked.mesh.policies.clients for method in policy.introspection)
+    """By :attr:`IntrospectionMethod.key`, for every policy that holds there. Holds secrets: standard input only."""
+    methods = (method for policy in asked.held(asked.mesh.policies.clients) for method in policy.introspection)
     return {method.key: _provider(method, asked) for method in methods}
 
 

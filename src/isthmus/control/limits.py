@@ -31,7 +31,7 @@ def processes(mesh: Mesh) -> int:
 
 def settings(asked: Asked) -> Mapping[str, Any]:
     """A store whose Secret cannot be read has no URL, and what it should count is not counted."""
-    policies = tuple(_policies(asked.mesh))
+    policies = asked.held(_policies(asked.mesh))
     stores: dict[str, str] = {}
     for name in dict.fromkeys(policy.store for policy in policies if policy.store is not None):
         url = asked.secret(name, (STORE_KEY,))

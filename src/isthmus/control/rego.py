@@ -1,4 +1,4 @@
-"""What the Rego service of a node is told: every RegoPolicy, as its text or where its bundle lies."""
+"""What the Rego service of a node is told: each that may hold there, as its text or where its bundle lies."""
 
 from __future__ import annotations
 
@@ -48,4 +48,7 @@ def _log(policy: RegoPolicy, asked: Asked) -> Mapping[str, Any]:
 
 
 def settings(asked: Asked) -> Mapping[str, Any]:
-    return {"policies": {policy.key: policy_settings(policy, asked) for policy in rego_policies(asked.mesh)}}
+    """Policies that CUSTOM ones ask are told to all: where those hold is theirs to say."""
+    policies = rego_policies(asked.mesh)
+    told = (*asked.held(policies), *(policy for policy in policies if policy.provider is not None))
+    return {"policies": {policy.key: policy_settings(policy, asked) for policy in told}}

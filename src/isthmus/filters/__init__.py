@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from isthmus.filters.access import ACCESS
+from isthmus.filters.access import ACCESS, ACCESS_REASONS
 from isthmus.filters.allow_policies import ALLOW_POLICIES
 from isthmus.filters.challenge import CHALLENGE
 from isthmus.filters.cors import CORS
@@ -43,6 +43,7 @@ FILTERS: tuple[Filter[Any], ...] = (
     AUDIT,
     DENY,
     ALLOW,
+    ACCESS_REASONS,
     ACCESS,  # of everything that speaks of users the cheapest, and the last that needs nobody else's answer
     CUSTOM_AFTER,  # where an annotation moves a CUSTOM policy: its provider is told the verified claims
     REGO,  # our own policy service: what is refused by then never reaches it

@@ -2,13 +2,15 @@
 
 Never a condition in a DENY: an error there would let the request pass, here it lets nobody in. Beside the rules that
 are enforced stand shadow rules, which only note the first check that no rule passed: the reason, should it be refused.
-They have no conditions, and nothing that they say can refuse a request.
+They have no conditions, and nothing that they say can refuse a request. What they say is known once the request is
+answered; where answers themselves tell it, they stand in a filter of their own before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 from typing import Any
 
@@ -24,7 +26,9 @@ from isthmus.model.access import AccessRule, Alternative, alternatives, explain
 from isthmus.model.reach import worthwhile
 
 NAME = "isthmus.access"
-RULE_KEY = f"{enforced_prefix('access')}enforced_effective_policy_id"
+REASONS_NAME = "isthmus.access.reasons"
+_PREFIX = enforced_prefix("access")
+RULE_KEY = f"{_PREFIX}enforced_effective_policy_id"
 """Key of the rule that let the request in."""
 
 _ALLOW, _LOG = (rbac_config_v3.RBAC.Action.Value(name) for name in ("ALLOW", "LOG"))
@@ -43,18 +47,47 @@ class Access:
     rules: tuple[AccessRule, ...] | None
     introspection: bool = False
     by_route: bool = False
+    explains: bool = True
+    """Whether its own filter has the shadow rules."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessReasons:
+    """The shadow rules of ``access``, in a filter of their own."""
+
+    access: Access
+
+
+class _Part(Enum):
+    """What a filter of it has."""
+
+    BOTH = "both"
+    RULES = "rules"
+    REASONS = "reasons"
 
 
 def _build(config: Access) -> tuple[Any, ...]:
+    return (http_filter(NAME, _built(config, _part(config))),)
+
+
+def _build_reasons(config: AccessReasons) -> tuple[Any, ...]:
+    return (http_filter(REASONS_NAME, _built(config.access, _Part.REASONS)),)
+
+
+def _part(config: Access) -> _Part:
+    return _Part.BOTH if config.explains else _Part.RULES
+
+
+def _built(config: Access, part: _Part) -> Any:
     rules = config.rules or ()
     # What a route says instead is for one RBAC filter, not for a tree of them.
     if len(rules) >= FEWEST_IN_TREE and not config.by_route:
         tree = grow(AXES[0], [rule.operation for rule in rules], range(len(rules)), _gather)
         if tree is not None:
             leaves = {key: tuple(rules[index] for index, _ in leaf) for key, leaf in tree.leaves.items()}
-            actions = {key: _action(leaf, config.introspection) for key, leaf in leaves.items()}
-            return (http_filter(NAME, composite_v3.Composite(matcher=build_tree(tree.axis.value(), actions))),)
-    return (http_filter(NAME, _rbac(config)),)
+            actions = {key: _action(leaf, config.introspection, part) for key, leaf in leaves.items()}
+            return composite_v3.Composite(matcher=build_tree(tree.axis.value(), actions))
+    return _rbac(config, part)
 
 
 def _gather(reaches: Sequence[Any]) -> Any:
@@ -62,32 +95,45 @@ def _gather(reaches: Sequence[Any]) -> Any:
 
 
 def _build_route(config: Access) -> Any:
-    return rbac_v3.RBACPerRoute(rbac=_rbac(config))
+    return rbac_v3.RBACPerRoute(rbac=_rbac(config, _part(config)))
 
 
-def _rbac(config: Access) -> Any:
+def _build_route_reasons(config: AccessReasons) -> Any:
+    return rbac_v3.RBACPerRoute(rbac=_rbac(config.access, _Part.REASONS))
+
+
+def _rbac(config: Access, part: _Part) -> Any:
     if config.rules is None:
         return rbac_v3.RBAC()
-    return _message(config.rules, config.introspection)
+    return _message(config.rules, config.introspection, part)
 
 
 @lru_cache(maxsize=16384)
-def _message(rules: tuple[AccessRule, ...], introspection: bool) -> Any:
+def _message(rules: tuple[AccessRule, ...], introspection: bool, part: _Part) -> Any:
     """The configuration of the filter that asks some rules; shared, for most of many leaves stay as they were."""
+    built = rbac_v3.RBAC()
+    if part is not _Part.REASONS:
+        built.MergeFrom(_enforced(rules, introspection))
+    if part is not _Part.RULES:
+        built.MergeFrom(_explaining(rules, introspection))
+    return built
+
+
+def _enforced(rules: tuple[AccessRule, ...], introspection: bool) -> Any:
     policies: dict[str, Any] = {}
     for index, rule in enumerate(rules):
         for name, policy in _named_policies(rule, introspection):
             # Rules of one name: the user was told; none may get lost.
             policies[name if name not in policies else f"{name}-same[{index}]"] = policy
-    prefix = enforced_prefix("access")
+    enforced = rbac_config_v3.RBAC(action=_ALLOW, policies=policies)
+    return rbac_v3.RBAC(rules=enforced, rules_stat_prefix=_PREFIX)
+
+
+def _explaining(rules: tuple[AccessRule, ...], introspection: bool) -> Any:
     explained = explain(rules, introspection=introspection)
     shadow = {check.key: build_policies(check.key, missed)[check.key] for check, missed in explained}
-    return rbac_v3.RBAC(
-        rules=rbac_config_v3.RBAC(action=_ALLOW, policies=policies),
-        rules_stat_prefix=prefix,
-        shadow_rules=rbac_config_v3.RBAC(action=_LOG, policies=shadow),
-        shadow_rules_stat_prefix=prefix,
-    )
+    noted = rbac_config_v3.RBAC(action=_LOG, policies=shadow)
+    return rbac_v3.RBAC(shadow_rules=noted, shadow_rules_stat_prefix=_PREFIX)
 
 
 def _named_policies(rule: AccessRule, introspection: bool) -> Iterator[tuple[str, Any]]:
@@ -95,8 +141,9 @@ def _named_policies(rule: AccessRule, introspection: bool) -> Iterator[tuple[str
         yield from _policies(one)
 
 
-def _action(rules: tuple[AccessRule, ...], introspection: bool) -> Any:
-    extension = core_v3.TypedExtensionConfig(name=NAME, typed_config=packed(_message(rules, introspection)))
+def _action(rules: tuple[AccessRule, ...], introspection: bool, part: _Part) -> Any:
+    name = REASONS_NAME if part is _Part.REASONS else NAME
+    extension = core_v3.TypedExtensionConfig(name=name, typed_config=packed(_message(rules, introspection, part)))
     return composite_v3.ExecuteFilterAction(typed_config=extension)
 
 
@@ -114,4 +161,7 @@ def log_fields() -> Mapping[str, str]:
 
 
 _TYPES = (rbac_v3.RBAC.DESCRIPTOR.full_name, composite_v3.Composite.DESCRIPTOR.full_name)
+ACCESS_REASONS = Filter(
+    REASONS_NAME, AccessReasons, _build_reasons, _build_route_reasons, discovered=True, types=_TYPES
+)
 ACCESS = Filter(NAME, Access, _build, _build_route, discovered=True, types=_TYPES)

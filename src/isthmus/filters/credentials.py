@@ -39,11 +39,14 @@ class Credentials:
     """``accepts``: the ``text`` of :class:`isthmus.model.client_authentication.Accepted`. None: nobody is asked.
 
     At the chain None leaves the filter to those routes that say something. ``headers``: in lower case, in which keys
-    may stand at any route of the chain; a route's value has none.
+    may stand at any route of the chain; a route's value has none. ``chosen_anew``: a request may come to another route
+    than its first in front of this filter. Envoy leaves out what is disabled by the first route alone, so the filter
+    stands there all the same, and every route without such a policy must say that nobody is asked.
     """
 
     accepts: str | None
     headers: tuple[str, ...] = ()
+    chosen_anew: bool = False
 
 
 def client_log_fields() -> Mapping[str, str]:
@@ -83,7 +86,7 @@ def _build(config: Credentials) -> tuple[Any, ...]:
         ),
     )
     message = http_filter(NAME, built)
-    message.disabled = config.accepts is None
+    message.disabled = config.accepts is None and not config.chosen_anew
     return (message,)
 
 

@@ -19,13 +19,14 @@ from isthmus.envoy_api.packages import (
     protobuf,
     rbac_config_v3,
     rbac_v3,
+    set_metadata_v3,
     type_v3,
 )
 from isthmus.filters.filter import Filter, http_filter
 from isthmus.filters.jwt_authn import NAME as JWT_AUTHN
 from isthmus.filters.rbac import METADATA, NamedRule, build_rules
 from isthmus.filters.string_matcher import build_string_matcher
-from isthmus.model.consumer import CLIENT
+from isthmus.model.consumer import CLIENT, CLIENT_KEYS
 from isthmus.model.match import wildcard
 from isthmus.model.rego import POLICIES
 from isthmus.model.settings import ExtAuthz
@@ -69,15 +70,25 @@ def _count(config: Custom | CustomAfter | None) -> int:
 
 
 def _build(config: Custom) -> tuple[Any, ...]:
-    return tuple(
+    asked = tuple(
         message
         for index, one in enumerate(config.providers)
         for message in (
             http_filter(f"isthmus.custom.{index}", _build_mark(f"istio_ext_authz_{index}_", one)),
-            http_filter(
-                f"isthmus.ext_authz.{one.provider.name}", _build_ext_authz(f"istio_ext_authz_{index}_", one, ())
-            ),
+            http_filter(f"isthmus.ext_authz.{one.provider.name}", _build_ext_authz(f"istio_ext_authz_{index}_", one)),
         )
+    )
+    return (*asked, http_filter("isthmus.custom.client", _build_forget())) if asked else ()
+
+
+def _build_forget() -> Any:
+    """What a provider wrote stays for policies to ask, but not who the client is: that is ours to say, further down.
+
+    Each key becomes null, whatever it was.
+    """
+    nobody = protobuf.Struct(fields={key: protobuf.Value(null_value=0) for key in CLIENT_KEYS})
+    return set_metadata_v3.Config(
+        metadata=[set_metadata_v3.Metadata(metadata_namespace=CLIENT, allow_overwrite=True, value=nobody)]
     )
 
 
@@ -90,7 +101,7 @@ def _build_after(config: CustomAfter) -> tuple[Any, ...]:
             http_filter(f"isthmus.custom_after.{index}", _build_mark(f"isthmus_after_{index}_", one)),
             http_filter(
                 f"isthmus.ext_authz_after.{one.provider.name}",
-                _build_ext_authz(f"isthmus_after_{index}_", one, (JWT_AUTHN, CLIENT)),
+                _build_ext_authz(f"isthmus_after_{index}_", one, after=True),
             ),
         )
     )
@@ -101,8 +112,8 @@ def _build_mark(mark: str, one: CustomProvider) -> Any:
     return rbac_v3.RBAC(shadow_rules=rules, shadow_rules_stat_prefix=mark)
 
 
-def _build_ext_authz(mark: str, one: CustomProvider, metadata: tuple[str, ...]) -> Any:
-    """``mark``: what tells the filter that a rule matched. ``metadata``: the namespaces that the provider is told."""
+def _build_ext_authz(mark: str, one: CustomProvider, *, after: bool = False) -> Any:
+    """``mark``: what tells the filter that a rule matched. ``after``: the provider is told who the client is."""
     provider = one.provider
     marked = matcher_v3.MetadataMatcher(
         filter=METADATA,
@@ -117,9 +128,9 @@ def _build_ext_authz(mark: str, one: CustomProvider, metadata: tuple[str, ...]) 
         filter_enabled_metadata=marked,
         stat_prefix=provider.name,
         decoder_header_mutation_rules=_mutation_rules(),
-        # What it would write stands where readers look for who the client is (model/consumer.py).
-        enable_dynamic_metadata_ingestion=protobuf.BoolValue(value=provider.rego is not None),
-        metadata_context_namespaces=metadata,
+        # What it would write then stands where readers look for who the client is (model/consumer.py).
+        enable_dynamic_metadata_ingestion=protobuf.BoolValue(value=provider.rego is not None or not after),
+        metadata_context_namespaces=(JWT_AUTHN, CLIENT) if after else (),
         include_peer_certificate=provider.rego is not None,
     )
     if provider.include_body is not None:

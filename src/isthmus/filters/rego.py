@@ -26,11 +26,12 @@ _UNAVAILABLE = 503
 @dataclass(frozen=True, slots=True)
 class Rego:
     """``policies`` (``namespace/name``) must all allow. Empty: nobody is asked; at the chain, but for routes that say
-    so."""
+    so. ``chosen_anew``: as :class:`isthmus.filters.credentials.Credentials` has it."""
 
     policies: tuple[str, ...]
     timeout: timedelta = DEFAULT_TIMEOUT
     body: RequestBody | None = None
+    chosen_anew: bool = False
 
 
 def decision_log_fields() -> dict[str, str]:
@@ -57,7 +58,7 @@ def _build(config: Rego) -> tuple[Any, ...]:
     if config.body is not None:
         built.with_request_body.CopyFrom(_body(config.body))
     message = http_filter(NAME, built)
-    message.disabled = not config.policies
+    message.disabled = not config.policies and not config.chosen_anew
     return (message,)
 
 

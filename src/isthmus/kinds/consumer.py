@@ -94,6 +94,15 @@ def _certificate_problem(written: str) -> str | None:
     return None
 
 
+def _compared(name: str) -> str:
+    """DNS names are the same in any case (RFC 4343)."""
+    return name if "://" in name or name.startswith(COMMON_NAME) else name.lower()
+
+
+def _certificates(written: tuple[str, ...], node: Node, report: Report) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(_compared, written)))
+
+
 def _distinct(written: tuple[str, ...], node: Node, report: Report) -> tuple[str, ...]:
     return tuple(dict.fromkeys(written))
 
@@ -104,7 +113,7 @@ SPEC: Reader[ConsumerSpec] = record(
     optional("plan", checked(text, _word_problem), note="what it has subscribed to, for limits to name"),
     optional(
         "certificates",
-        converted(list_of(checked(text, _certificate_problem)), _distinct),
+        converted(list_of(checked(text, _certificate_problem)), _certificates),
         (),
         note="names in its client certificates: a URI or DNS name among the subject alternative names, or `CN=…`",
     ),
@@ -123,7 +132,7 @@ def apply(resources: Sequence[Resource[ConsumerSpec]], mesh: Mesh, report: Repor
             other = owners.setdefault(name, known.key)
             if other != known.key:
                 twice.add(name)
-                at = next(one for one in spec.at.at("certificates").items if one.value == name)
+                at = next(one for one in spec.at.at("certificates").items if _compared(str(one.value)) == name)
                 report.add(CERTIFICATE_TWICE, at, name=name, other=other)
         found[known.key] = known
     return replace(mesh, consumers={key: _without(one, twice) for key, one in found.items()})

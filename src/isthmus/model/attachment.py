@@ -1,7 +1,8 @@
 """What a policy of ours is attached to: workloads by their labels, or Gateways and VirtualServices by name.
 
-Of the policies of one kind the most specific holds, whole: that of an http route, of its VirtualService, of the Gateway's
-server, of the Gateway, of labels, of a namespace, of the mesh. Policies that are equally specific are united, in order.
+Of the policies of one kind the most specific holds, whole: that of an http route, of its VirtualService, of the
+Gateway's server, of the Gateway, of labels, of a namespace, of the mesh. Policies that are equally specific are united,
+in order.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ class Specificity(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class RoutePlace:
-    """One http route as a gateway offers it. ``gateway`` and ``table``: ``namespace/name``; ``server``: its port's name.
+    """One http route as a gateway offers it. ``gateway`` and ``table``: ``namespace/name``.
 
-    ``table`` None: what has no VirtualService (a redirect, a refusal).
+    ``server``: its port's name; ``table`` None: what has no VirtualService (a redirect, a refusal).
     """
 
     gateway: str

@@ -10,8 +10,9 @@ CLIENT = "envoy.filters.http.ext_authz"
 """The dynamic metadata in which a verified client is told: :data:`CLIENT_KEYS`.
 
 Envoy's, not ours: an ext_authz filter writes into this one namespace, whatever its own name is, on a denial too, and
-what several filters write is merged by key. So external providers may not write any (``filters/ext_authz.py``), and
-what other services of ours write there has other keys, ``reason`` aside."""
+what several filters write is merged by key. So what external providers say of these keys is taken away before anybody
+is verified, behind that they may write none at all (``filters/ext_authz.py``), and what other services of ours write
+there has other keys, ``reason`` aside."""
 CLIENT_KEYS = ("consumer", "consumer_namespace", "groups", "plan", "method", "claims", "reason")
 """``groups``: a list; ``method``: how the client was verified; ``claims``: of an introspected token; ``reason``: of a
 refusal."""

@@ -282,7 +282,7 @@ class Mesh(Parts):
         return {key: tuple(policies) for key, policies in found.items()}
 
     def targeting(self, kind: str, target: TargetKind, key: str) -> tuple[Any, ...]:
-        """The policies of a kind (of ATTACHED) that name ``target`` ``namespace/name``, or a section of it, in order."""
+        """The policies of a kind (of ATTACHED) that name a ``target`` (``namespace/name``) or a section of it."""
         return self._targeting.get((kind, target, key), ())
 
     @cached_property

@@ -1,8 +1,9 @@
 """Every reason for which a request is refused, one code each: the order is that in which signs are looked for.
 
 To add one: an entry here (or in ``reason_identity.py``, ``reason_request.py``), beside those it belongs with. A
-decision service that refuses says the code in its dynamic metadata (``reason`` of :data:`TELLERS`) and needs no sign. Each code
-is asserted by name in a test (``tests/model/test_reason.py``); ``make docs`` writes ``docs/reference/reasons.md``.
+decision service that refuses says the code in its dynamic metadata (``reason`` of :data:`TELLERS`), and needs no sign.
+Each code is asserted by name in a test (``tests/model/test_reason.py``); ``make docs`` writes its line into
+``docs/reference/reasons.md``.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ ACCESS_REASONS: tuple[Reason, ...] = (
         _ACCESS,
         403,
         "Only those who say who they are may do this.",
-        "All rules of the AccessPolicies that are about this request ask for a token or a consumer; it brought neither.",
+        "All rules of the AccessPolicies about this request ask for a token or a consumer; it brought neither.",
         (_missed(Check.AUTHENTICATED),),
     ),
     Reason(
@@ -106,7 +107,7 @@ ACCESS_REASONS: tuple[Reason, ...] = (
         _ACCESS,
         403,
         "The token lacks a scope that is needed.",
-        "The rules of the AccessPolicies in force here tell the scopes, all of which the token's claim `scope` must have.",
+        "The rules of the AccessPolicies in force here tell the scopes; the token's claim `scope` must have them all.",
         (_missed(Check.SCOPES),),
     ),
     Reason(
@@ -138,7 +139,7 @@ ACCESS_REASONS: tuple[Reason, ...] = (
         _ACCESS,
         None,
         "Plain connections are not allowed here.",
-        "An AccessPolicy holds for this workload, and all that one allows are requests: take the TCP port out of its reach.",
+        "A policy holds for this workload that speaks of requests alone: take the TCP port out of its reach.",
         (RuleNamed(ACCESS_ON_TCP),),
     ),
     Reason(

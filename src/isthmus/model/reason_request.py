@@ -211,7 +211,7 @@ UPSTREAM_REASONS: tuple[Reason, ...] = (
         _UPSTREAM,
         None,
         "The service broke its answer off, or its answer was no HTTP.",
-        "`details` of the access log says how. One that had begun with a status of 2xx has no reason, only the details.",
+        "`details` of the access log says how. One that had begun with a 2xx has no reason, only the details.",
         (
             Details(("response_payload_too_large", "filter_removed_required_headers")),
             DetailsBegin(("upstream_reset_after_response_started{",)),

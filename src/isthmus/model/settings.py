@@ -54,7 +54,7 @@ class ExtAuthz:
     headers_to_downstream_on_deny: tuple[str, ...] = ()
     headers_to_downstream_on_allow: tuple[str, ...] = ()
     rego: str | None = None
-    """``namespace/name`` of the RegoPolicy that decides, by the node's own Rego service; host and port mean nothing then."""
+    """``namespace/name`` of the RegoPolicy that decides, by the node's own service; host and port mean nothing then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from isthmus.model.decision import DecisionService
+from isthmus.model.key_lookup import SOCKET as KEYS_SOCKET
 from isthmus.model.world import Address
 from isthmus.proxy.plan import Plan, PlannedProxy
 from isthmus.xds.bootstrap import BootstrapSettings
@@ -72,6 +73,11 @@ class Folders:
     def decision_socket(self, service: DecisionService, index: int) -> Path:
         """Where one process of a decision service answers this machine's Envoys."""
         return self.runtime / f"{service.value}-{index}.decide"
+
+    @property
+    def keys_socket(self) -> Path:
+        """Where the process that checks API keys asks the control plane of another machine for them."""
+        return self.runtime / KEYS_SOCKET
 
     @property
     def workload_socket(self) -> Path:

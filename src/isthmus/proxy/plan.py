@@ -155,7 +155,7 @@ class Plan:
     """Sidecars (by id) and the processes that hold them from outside: those of ``isthmus run``."""
     services: tuple[PlannedService, ...] = ()
     bundles: tuple[str, ...] = ()
-    """Digests of the Rego bundles that these decide by: another machine fetches what it lacks before it goes by this."""
+    """Digests of the Rego bundles that these decide by: another machine fetches what it lacks before it goes by it."""
     trust: tuple[TrustBundle, ...] = ()
     """What proxies trust, their own trust domain's first: every root, those that do not sign yet or any more too."""
 

@@ -27,6 +27,7 @@ from isthmus.model.world import Address
 from isthmus.proxy.envoy import AdminClient
 from isthmus.proxy.issuer import OPTIONS
 from isthmus.proxy.keep import BackOff, Say
+from isthmus.proxy.key_relay import KeyRelay
 from isthmus.proxy.membership import Membership
 from isthmus.proxy.place import Folders
 from isthmus.proxy.plan import Plan, PlannedWorkload, from_json, own_roots
@@ -67,10 +68,11 @@ class RemoteControlPlane:
         self._questions: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._health: Latest[tuple[bool, str] | None] = Latest(None)
         self._leaving = asyncio.Event()
+        self._key_relay = KeyRelay(folders.keys_socket, self._channel)
 
     async def run(self) -> None:
         """Until cancelled. Raises NotEnrolled or Refused when trying again is in vain, with what to do."""
-        probing = asyncio.create_task(self._probe())
+        beside = [asyncio.create_task(part) for part in (self._probe(), self._key_relay.run())]
         back_off = BackOff(first=0.2, last=2.0)
         try:
             while True:
@@ -78,8 +80,9 @@ class RemoteControlPlane:
                     back_off.reset()
                 await asyncio.sleep(back_off.pause(0))
         finally:
-            probing.cancel()
-            await asyncio.gather(probing, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
 
     async def next_plan(self, version: int | None) -> Plan:
         """The newest plan, once it is another than that of ``version``; without programs that others start."""
@@ -111,7 +114,7 @@ class RemoteControlPlane:
                 while (read := await call.read()) is not grpc.aio.EOF:
                     message = json.loads(read)
                     if "plan" in message:
-                        await self._take(from_json(message["plan"]), channel)
+                        await self._take(from_json(message["plan"]))
                     if "statistics" in message:
                         self._questions.put_nowait(message["statistics"])
                     self._tell_user("")
@@ -130,9 +133,14 @@ class RemoteControlPlane:
             await channel.close(None)
         return got
 
-    async def _take(self, plan: Plan, channel: Any) -> None:
+    async def _take(self, plan: Plan) -> None:
         """Once what its decisions are made by is here."""
-        await fetch_bundles(channel, self._state, plan.bundles, self._say)
+        # The stream may be older than the certificate of its connection lives, which each question is judged by.
+        channel = self._channel()
+        try:
+            await fetch_bundles(channel, self._state, plan.bundles, self._say)
+        finally:
+            await channel.close(None)
         before = self.plan.value
         self.plan.set(self._own(plan))
         # Those of the plan before as well: a process that starts just now may be about to read one.

@@ -77,6 +77,7 @@ from isthmus.serve.findings import Findings, Show
 from isthmus.serve.given import given_by
 from isthmus.serve.grpc_port import LEAST_OWN_TTL, serve_grpc
 from isthmus.serve.http_port import serve_http
+from isthmus.serve.keys import key_service
 from isthmus.serve.logins import Logins
 from isthmus.serve.manifests import Manifests
 from isthmus.serve.nodes import follow_nodes, forget_the_lost, node_gauges, serve_enrolment
@@ -248,6 +249,7 @@ class _Services:
             certificate_handlers(certificates),
             CredentialService(self._plane, roster, _now, self._login_secrets).handler(),
             RegoBundleService(self._plane, roster, self._rego_store, _now).handler(),
+            key_service(self._plane, roster, self._state, _now).handler(),
             JwtService(self._jwt.latest, keeper.latest, roster, _now, keeper, self._nodes).handler(),
             self._trusting.handler(),
             HandshakeService(roster.authorize, self._handshakes.heard).handler(),

@@ -27,6 +27,8 @@ class RoutePolicy:
     kind: str
     chain: Callable[[Context, Destination], Configs]
     route: Callable[[Context, Destination, RoutePlace], Configs]
+    unnamed: Callable[[Context, Destination], Configs] = lambda context, at: {}
+    """What filters are told at every route that no policy of the kind names, where the chain cannot say it."""
     metadata: Callable[[Context, RoutePlace], Mapping[str, Mapping[str, str]]] | None = None
     """What a route's own metadata say, by namespace, where any policy of the kind is about the proxy."""
 

@@ -16,7 +16,7 @@ from isthmus.model.oidc import logins_of
 from isthmus.model.policy import JwtRule
 from isthmus.model.predicate import Destination
 from isthmus.xds.attached import RoutePolicy, attached, policies_at, policies_of
-from isthmus.xds.claim import routes_ask_claims
+from isthmus.xds.claim import chosen_anew, routes_ask_claims
 from isthmus.xds.context import Context
 from isthmus.xds.token_rule import jwt_authn, jwt_rules
 
@@ -46,7 +46,9 @@ def _of_chain(context: Context) -> Mapping[type, Any]:
     if len((once := token_places(jwt_rules(context), opaque=any(policy.introspection for policy in policies))).all) > 1:
         found[OneToken] = once
     if any(_asks(context, accepted) for accepted in places):
-        found[Credentials] = replace(_credentials(context, everywhere), headers=_key_headers(policies))
+        found[Credentials] = replace(
+            _credentials(context, everywhere), headers=_key_headers(policies), chosen_anew=chosen_anew(context)
+        )
     return found
 
 
@@ -58,6 +60,11 @@ def _route(context: Context, at: Destination, place: RoutePlace) -> Mapping[type
     if Credentials in _chain(context, at):
         found[Credentials] = _credentials(context, accepted)
     return found
+
+
+def _unnamed(context: Context, at: Destination) -> Mapping[type, Any]:
+    asked = _chain(context, at).get(Credentials)
+    return {Credentials: Credentials(None)} if asked is not None and asked.accepts is None and asked.chosen_anew else {}
 
 
 def _by_target(policies: Iterable[ClientAuthentication]) -> dict[Target, Accepted]:
@@ -130,4 +137,4 @@ def _key_headers(policies: Iterable[ClientAuthentication]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-CLIENTS = RoutePolicy(_KIND, _chain, _route)
+CLIENTS = RoutePolicy(_KIND, _chain, _route, _unnamed)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isthmus.diag import Origin
+from isthmus.envoy_api import any_of
 from isthmus.envoy_api.packages import core_v3, protobuf, route_v3
 from isthmus.model.gateway import Gateway, Server, narrower_host
 from isthmus.model.host import wildcards
@@ -32,7 +33,7 @@ from isthmus.xds.on_demand import LONGEST_HANDSHAKE, get_on_demand, on_demand
 from isthmus.xds.policy import edge_headers, http_policy
 from isthmus.xds.problem import agreed, build_problems
 from isthmus.xds.route import MAX_DIRECT_RESPONSE_BYTES, Caller, build_routes, redirect_to_https
-from isthmus.xds.route_policy import route_metadata, route_policies
+from isthmus.xds.route_policy import route_metadata, route_policies, unnamed_configs
 from isthmus.xds.route_tree import virtual_host
 from isthmus.xds.snapshot import Built, build, build_joined, repeated
 
@@ -208,6 +209,8 @@ def _build_route_configuration(context: Context, name: str, known: _Port, group:
     told = group[0].server.client_traffic.headers.certificate
     if told is not None:
         configuration.request_headers_to_add.append(_certificate_header(told))
+    for filter_name, config in unnamed_configs(context, _at(context, port), gateway_listener(port)).items():
+        configuration.typed_per_filter_config[filter_name].CopyFrom(any_of(config))
     # What people edit most comes first: it is what they look for when Envoy refuses the whole.
     origins.extend(one.server.origin for one in group)
     return build_joined(name, configuration, wires, dict.fromkeys(origins))
@@ -238,8 +241,7 @@ def _closed(context: Context, port: int) -> Iterator[str]:
 
 def _host_routes(context: Context, port: int, scheme: str, bound: Sequence[_Bound]) -> list[Any]:
     published = context.world.address(context.proxy.id, "gateway", port)
-    at = Listening(port, published.host if published is not None else None)
-    policies_at = with_logins(context, route_policies(context, at, gateway_listener(port)))
+    policies_at = with_logins(context, route_policies(context, _at(context, port), gateway_listener(port)))
     metadata = route_metadata(context)
     callers = {
         (gateway.key, server): Caller(
@@ -263,6 +265,11 @@ def _host_routes(context: Context, port: int, scheme: str, bound: Sequence[_Boun
         once.setdefault((gateway.key, table.namespace, table.name), (table, callers[gateway.key, server]))
     own = login_routes(context, ((gateway.key, server, table) for gateway, table, server in bound))
     return [*own, *build_routes(once.values())]
+
+
+def _at(context: Context, port: int) -> Listening:
+    published = context.world.address(context.proxy.id, "gateway", port)
+    return Listening(port, published.host if published is not None else None)
 
 
 def _https_port(context: Context, host: str, by_port: Mapping[int, Sequence[_Opened]]) -> int:

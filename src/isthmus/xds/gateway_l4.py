@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from isthmus.model.attachment import RoutePlace
 from isthmus.model.gateway import Gateway, Server, narrower_host
 from isthmus.model.l4_route import L4Table
 from isthmus.model.predicate import Destination as Listening
 from isthmus.model.route import Destination
 from isthmus.xds import tls
+from isthmus.xds.closed_tcp import closed_at
 from isthmus.xds.context import Context
 from isthmus.xds.hcm import Side
 from isthmus.xds.l4 import L4Caller, Way, build_chains, distinct, tcp_ways, tls_ways
@@ -80,9 +82,10 @@ def _caller(context: Context, gateway: Gateway, server: Server) -> L4Caller:
 
 
 def _bound(context: Context, gateway: Gateway, server: Server) -> Iterator[tuple[L4Table, tuple[str, ...]]]:
-    """The VirtualServices bound to ``server``, each with the hosts that both mean."""
+    """The VirtualServices bound to ``server``, each with the hosts that both mean; without what a policy closes."""
     for table in context.mesh.l4_routes:
-        if gateway.key not in table.gateways:
+        place = RoutePlace(gateway.key, server.port_name, f"{table.namespace}/{table.name}")
+        if gateway.key not in table.gateways or closed_at(context, place):
             continue
         common = (
             narrower_host(host.name, wanted)

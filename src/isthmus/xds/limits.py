@@ -14,6 +14,7 @@ from isthmus.model.decision import DecisionService
 from isthmus.model.limit import KeyKind, LimitScope, RateLimitPolicy
 from isthmus.model.predicate import Destination
 from isthmus.xds.attached import RoutePolicy, attached, named_at, policies_at, policies_of
+from isthmus.xds.claim import chosen_anew
 from isthmus.xds.context import Context
 from isthmus.xds.decision import decision_cluster
 
@@ -30,9 +31,14 @@ def _of_chain(context: Context) -> Mapping[type, Any]:
     found: dict[type, Any] = {}
     local = tuple(_local(policies_of(context, _KIND), every))
     enforced = [one for one in local if not one.limit.shadow]
+    anew = chosen_anew(context)
+    # In front of all verification nobody knows yet which route it will be, and so which of the routes' limits hold.
+    early = [
+        one for one in enforced if one.limit.early and not (anew and any(each.attachment.targets for each in every))
+    ]
     sorts: tuple[tuple[type, Iterable[LocalLimit]], ...] = (
-        (EarlyLimits, (one for one in enforced if one.limit.early)),
-        (ClientLimits, (one for one in enforced if not one.limit.early)),
+        (EarlyLimits, early),
+        (ClientLimits, (one for one in enforced if one not in early)),
         (ShadowLimits, (one for one in local if one.limit.shadow)),
     )
     for sort, limits in sorts:
@@ -91,4 +97,4 @@ def _asks_for_routes(context: Context) -> bool:
     return any(key.kind is KeyKind.ROUTE for policy in policies for limit in policy.limits for key in limit.by)
 
 
-LIMITS = RoutePolicy(_KIND, _chain, _route, _metadata)
+LIMITS = RoutePolicy(_KIND, _chain, _route, metadata=_metadata)

@@ -46,7 +46,7 @@ from isthmus.model.predicate import (
 )
 from isthmus.model.proxy import Role
 from isthmus.model.route import Destination as RouteDestination
-from isthmus.xds.access import closes_tcp
+from isthmus.xds.closed_tcp import closed_by_policy
 from isthmus.xds.context import Context
 from isthmus.xds.decision import decision_cluster
 from isthmus.xds.observe import tracing_at
@@ -172,7 +172,7 @@ def tcp_filters(context: Context, at: Destination, stat_prefix: str) -> tuple[tu
         for rule in _rules(policies, Action.CUSTOM, at)
     )
     closing = (*unasked, *_rules(policies, Action.DENY, at))
-    closed = (NamedRule(ACCESS_ON_TCP, TRUE),) if closes_tcp(context) else ()
+    closed = (NamedRule(ACCESS_ON_TCP, TRUE),) if closed_by_policy(context) else ()
     denied = (*_revoked(context), *_broken(context), *closed, *(_widened(rule) for rule in closing))
     allow = _allow(policies, at)
     allowed = None if allow.rules is None else _answerable(allow.rules)

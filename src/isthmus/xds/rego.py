@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from isthmus.filters.rego import Rego
 from isthmus.model.attachment import RoutePlace
@@ -10,6 +11,7 @@ from isthmus.model.predicate import Destination
 from isthmus.model.rego import RegoPolicy
 from isthmus.model.settings import RequestBody
 from isthmus.xds.attached import Configs, RoutePolicy, policies_at, policies_of
+from isthmus.xds.claim import chosen_anew
 from isthmus.xds.context import Context
 
 KIND = "rego"
@@ -34,11 +36,15 @@ def rego_filter(policies: Iterable[RegoPolicy]) -> Rego:
 
 
 def _chain(context: Context, _at: Destination) -> Configs:
-    return {Rego: rego_filter(policies_of(context, KIND))}
+    return {Rego: replace(rego_filter(policies_of(context, KIND)), chosen_anew=chosen_anew(context))}
 
 
 def _route(context: Context, _at: Destination, place: RoutePlace) -> Configs:
     return {Rego: rego_filter(policies_at(context, KIND, place))}
 
 
-REGO_POLICY = RoutePolicy(KIND, _chain, _route)
+def _unnamed(context: Context, _at: Destination) -> Configs:
+    return {Rego: Rego(())} if chosen_anew(context) and not policies_of(context, KIND) else {}
+
+
+REGO_POLICY = RoutePolicy(KIND, _chain, _route, _unnamed)

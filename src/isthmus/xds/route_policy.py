@@ -47,6 +47,19 @@ def _route_configs(
     for policy in policies:
         if named_at(context, policy.kind, place):
             configs.update(policy.route(context, at, place))
+    return _built(configs, scope)
+
+
+def unnamed_configs(context: Context, at: Destination, scope: str) -> Mapping[str, Any]:
+    """What a port's routes tell the filters where they say nothing themselves."""
+    configs: dict[type, Any] = {}
+    for policy in ROUTE_POLICIES:
+        if concerns(context, policy.kind):
+            configs.update(policy.unnamed(context, at))
+    return _built(configs, scope)
+
+
+def _built(configs: dict[type, Any], scope: str) -> dict[str, Any]:
     built: dict[str, Any] = {}
     for filter_ in FILTERS:
         config = configs.pop(filter_.route_config or filter_.config, None)

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from isthmus.decide.client.certificate import Nobody, certificate_names, consumer_of, owners_of
 from isthmus.decide.client.outcome import Refused, Verified
@@ -44,6 +49,21 @@ def test_names() -> None:
 def test_whose_it_is(names: tuple[str, ...], consumer: str | None) -> None:
     found = consumer_of(written(*names), OWNERS)
     assert found == (None if consumer is None else Verified("certificate", consumer))
+
+
+def test_a_name_of_one_sort_is_none_of_another() -> None:
+    """A CA may look at one sort of name and let people choose another."""
+    assert consumer_of(quote(signed(x509.DNSName("CN=Partner Ltd")).decode()), OWNERS) is None
+    assert consumer_of(quote(signed(x509.DNSName("spiffe://partner.example/billing")).decode()), OWNERS) is None
+    assert consumer_of(quote(signed(x509.UniformResourceIdentifier("partner.example")).decode()), OWNERS) is None
+
+
+def signed(name: x509.GeneralName) -> bytes:
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    nobody = x509.Name([])
+    builder = x509.CertificateBuilder(nobody, nobody, key.public_key(), x509.random_serial_number(), now, now)
+    made = builder.add_extension(x509.SubjectAlternativeName([name]), critical=True).sign(key, hashes.SHA256())
+    return made.public_bytes(Encoding.PEM)
 
 
 def test_a_common_name_where_it_is_written_so() -> None:

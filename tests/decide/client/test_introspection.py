@@ -107,6 +107,20 @@ async def test_a_flood_of_made_up_tokens_is_not_passed_on() -> None:
     assert (found.count(INACTIVE), found.count(UNAVAILABLE)) == (256, 44)
 
 
+async def test_a_flood_of_one_providers_tokens_closes_no_other() -> None:
+    endpoint = Endpoint(lambda token: active())
+    endpoint.open.clear()
+    asking = Introspection(endpoint, {"p": PROVIDER, "other": PROVIDER})
+    waiting = [asyncio.create_task(asking.claims("p", f"token-{number}", NOW)) for number in range(300)]
+    await asyncio.sleep(0)
+    one = asyncio.create_task(asking.claims("other", "token", NOW))
+    await asyncio.sleep(0)
+    endpoint.open.set()
+    assert not isinstance(await one, Refused)
+    await asyncio.gather(*waiting)
+    assert not isinstance(await asking.claims("p", "again", NOW), Refused), "what was answered makes room"
+
+
 async def test_inactive_tokens_are_remembered_briefly_and_push_no_good_one_out() -> None:
     endpoint = Endpoint(lambda token: active() if token == "good" else {"active": False})
     asking = introspection(endpoint)

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from isthmus.consumer.record import Changes, KeyRecord, Position
-from isthmus.decide.client.known import FRESH_SECONDS, KnownKeys
-from isthmus.errors import CredentialsUnavailable
+from isthmus.decide.client.known import AWAY_SECONDS, FRESH_SECONDS, KnownKeys
+from isthmus.errors import CredentialsOutOfReach, CredentialsUnavailable
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -28,6 +28,7 @@ class Source:
         self.looked = 0
         self.gate: asyncio.Event | None = None
         self.broken = False
+        self.away = False
 
     def write(self, one: KeyRecord) -> None:
         self.records[one.id] = one
@@ -54,6 +55,8 @@ class Source:
         return Changes(Position("store", len(self.log)), ids)
 
     def _check(self) -> None:
+        if self.away:
+            raise CredentialsOutOfReach("away")
         if self.broken:
             raise CredentialsUnavailable("gone")
 
@@ -198,3 +201,81 @@ async def test_a_store_that_failed_is_asked_again(source: Source, clock: Clock) 
     source.broken = False
     source.write(record("a"))
     assert await keys.find("a") == record("a")
+
+
+async def out_of_reach(keys: KnownKeys, key_id: str) -> bool:
+    try:
+        await keys.find(key_id)
+    except CredentialsOutOfReach:
+        return True
+    return False
+
+
+async def test_who_was_known_is_believed_for_a_while_without_contact(source: Source, clock: Clock) -> None:
+    source.write(record("a"))
+    source.write(record("b"))
+    keys = KnownKeys(source, clock)
+    await keys.find("a")
+    await keys.find("made-up")
+    source.away = True
+    clock.now += FRESH_SECONDS + 0.1
+    assert await keys.find("a") == record("a")
+    looked = source.looked
+    clock.now += AWAY_SECONDS - 1
+    assert await keys.find("a") == record("a")
+    assert source.looked == looked, "whoever is known to be away holds up no request"
+    assert await out_of_reach(keys, "b"), "it was not known"
+    assert await out_of_reach(keys, "made-up"), "it may have been made since"
+    clock.now += 1
+    assert await out_of_reach(keys, "a")
+    source.away = False
+    source.write(record("a", revoked=True))
+    await keys.look()
+    assert await keys.find("a") == record("a", revoked=True)
+    assert await keys.find("b") == record("b")
+
+
+async def test_a_look_at_any_time_starts_it_anew(source: Source, clock: Clock) -> None:
+    source.write(record("a"))
+    keys = KnownKeys(source, clock)
+    await keys.find("a")
+    for _ in range(3):
+        source.away = True
+        clock.now += AWAY_SECONDS - 1
+        assert await keys.find("a") == record("a")
+        source.away = False
+        await keys.look()
+
+
+async def test_who_never_was_in_contact_believes_nothing(source: Source, clock: Clock) -> None:
+    source.away = True
+    keys = KnownKeys(source, clock)
+    assert await out_of_reach(keys, "a")
+    assert await out_of_reach(keys, "a")
+
+
+async def test_who_answers_and_refuses_is_not_away(source: Source, clock: Clock) -> None:
+    source.write(record("a"))
+    keys = KnownKeys(source, clock)
+    await keys.find("a")
+    source.broken = True
+    clock.now += FRESH_SECONDS + 0.1
+    with pytest.raises(CredentialsUnavailable):
+        await keys.find("a")
+    source.away = True
+    assert await out_of_reach(keys, "a"), "what was refused before is not to be had by going away"
+    source.broken = source.away = False
+    await keys.look()
+    assert await keys.find("a") == record("a")
+
+
+async def test_changes_may_name_keys_their_own_way(source: Source, clock: Clock) -> None:
+    source.write(record("a"))
+    keys = KnownKeys(source, clock, named=lambda key_id: f"<{key_id}>")
+    assert await keys.find("a") == record("a")
+    assert await keys.find("b") is None
+    source.write(record("a", revoked=True))
+    source.log[-1] = "<a>"
+    await keys.look()
+    assert await keys.find("a") == record("a", revoked=True)
+    assert source.asked == ["a", "b", "a"]

@@ -20,6 +20,9 @@ from isthmus.decide.client.server import CredentialService, start
 from isthmus.decide.client.wire import to_plain
 from isthmus.envoy_api.packages import core_v3, ext_authz_service_v3
 from isthmus.model.client_authentication import ACCEPTS, Accepted, ApiKeyMethod
+from isthmus.model.key_lookup import SOCKET
+
+from .playing import PlayedKeys
 
 MOBILE = {"shop/mobile": {"groups": [], "plan": None, "certificates": []}}
 
@@ -83,6 +86,28 @@ async def test_a_store_that_is_elsewhere(service: CredentialService, tmp_path: P
         assert await ask(service, key) == (503, "policy-service-unavailable")
     await service.update(told({"file": True}))
     assert await ask(service, key) == (200, "")
+
+
+async def test_a_store_of_a_control_plane_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "run").symlink_to(tmp_path)
+    keys = PlayedKeys(ApiKey.make())
+    running = await start(told({"control_plane": True}), tmp_path)
+    try:
+        assert await ask(running, keys.key.text) == (503, "policy-service-unavailable"), "nobody is there"
+        async with keys.at(tmp_path / SOCKET):
+            await until(running, keys.key, (200, ""))
+            assert await ask(running, ApiKey.make().text) == (401, "api-key-unknown")
+            keys.revoke()
+            await until(running, keys.key, (401, "api-key-revoked"))
+    finally:
+        await running.close()
+
+
+async def until(service: CredentialService, key: ApiKey, wanted: tuple[int, str]) -> None:
+    deadline = time.monotonic() + 30
+    while await ask(service, key.text) != wanted:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
 
 
 async def test_a_store_without_the_right_to_read_it(tmp_path: Path) -> None:

@@ -102,6 +102,13 @@ def test_what_clients_prove_themselves_with_is_never_told() -> None:
     assert INPUT["attributes"]["request"]["http"]["headers"]["authorization"] == "Bearer abc", "a copy was masked"
 
 
+def test_a_logins_id_token_is_never_told() -> None:
+    """A CUSTOM policy is asked in front of its verification, which takes it out of the request."""
+    http = {**INPUT["attributes"]["request"]["http"], "headers": {"x-isthmus-login-0123456789ab": "eyJ.e30.x"}}
+    found = event(input={**INPUT, "attributes": {"request": {"http": http}}})
+    assert "eyJ" not in encode(found).decode()
+
+
 def test_masks_that_erase() -> None:
     found = event(
         'mask contains "/input/parsed_body/card" if input.input.attributes.request.http.method == "POST"\n'

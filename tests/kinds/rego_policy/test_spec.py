@@ -103,3 +103,12 @@ def test_a_name_is_one_providers() -> None:
     provider = done.mesh.settings.provider("opa")
     assert provider is not None
     assert provider.rego is None
+
+
+def test_whoever_comes_first_does_not_decide_for_others() -> None:
+    """Else one namespace's policy would decide what another's CUSTOM policies ask."""
+    head = "apiVersion: isthmus.dev/v1alpha1\nkind: RegoPolicy\nmetadata: {name: authz, namespace: other}\n"
+    again = f"{head}spec: {{provider: opa, rego: package envoy.authz}}\n"
+    done = declared(f"{REGO}\nprovider: opa", "authz", again)
+    assert [line.partition(" ")[2] for line in done.found] == [f"error {PROVIDER_TWICE.id}"] * 2
+    assert done.mesh.settings.provider("opa") is None

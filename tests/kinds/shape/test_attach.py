@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.kinds.traffic_manifest import Compiled, compiled
 
-from isthmus.kinds.shape.attach import BOTH_ATTACHMENTS, NOT_AT_SIDECARS
-from isthmus.kinds.shape.host import NOT_FOUND
+from isthmus.kinds.shape.attach import BOTH_ATTACHMENTS, NO_TARGET, NOT_AT_SIDECARS
 from isthmus.kinds.shape.selector import NO_MATCHING_WORKLOADS
 from isthmus.model.attachment import Attachment, Target, TargetKind
 from isthmus.model.selector import Scope
@@ -63,7 +62,7 @@ def attached(attach: str, namespace: str = "shop") -> Attachment:
 
 def of_policy(found: Compiled) -> list[str]:
     """``line:column code`` of what is said of the policy, by whoever reads its attachment."""
-    codes = {BOTH_ATTACHMENTS.id, NOT_AT_SIDECARS.id, NOT_FOUND.id, NO_MATCHING_WORKLOADS.id}
+    codes = {BOTH_ATTACHMENTS.id, NOT_AT_SIDECARS.id, NO_TARGET.id, NO_MATCHING_WORKLOADS.id}
     return [
         f"{one.source.line}:{one.source.column} {one.code.id}"
         for one in found.diagnostics
@@ -111,10 +110,10 @@ def test_a_policy_of_the_root_namespace_is_about_the_mesh() -> None:
 @pytest.mark.parametrize(
     ("attach", "found"),
     [
-        ("targetRefs: [{kind: Gateway, name: egde}]", ["5:38 IST0101"]),
-        ("targetRefs: [{kind: Gateway, name: edge, sectionName: https}]", ["5:57 IST0101"]),
-        ("targetRefs: [{kind: VirtualService, name: carts}]", ["5:45 IST0101"]),
-        ("targetRefs: [{kind: VirtualService, name: orders, sectionName: raed}]", ["5:66 IST0101"]),
+        ("targetRefs: [{kind: Gateway, name: egde}]", ["5:38 ISM2292"]),
+        ("targetRefs: [{kind: Gateway, name: edge, sectionName: https}]", ["5:57 ISM2292"]),
+        ("targetRefs: [{kind: VirtualService, name: carts}]", ["5:45 ISM2292"]),
+        ("targetRefs: [{kind: VirtualService, name: orders, sectionName: raed}]", ["5:66 ISM2292"]),
         ("selector: {matchLabels: {app: nothing}}", ["5:27 IST0127"]),
         ("targetRefs: [{kind: VirtualService, name: inside}]", ["5:16 ISM2291"]),
     ],

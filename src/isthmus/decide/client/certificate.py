@@ -14,6 +14,7 @@ from isthmus.model.consumer import COMMON_NAME
 
 METHOD = "certificate"
 _REMEMBERED = 4096
+_URI = "://"
 _LONGEST = 64 << 10
 
 
@@ -41,7 +42,7 @@ def owners_of(consumers: Iterable[tuple[str, Iterable[str]]]) -> dict[str, str]:
 
 def written(name: str) -> str:
     """A name as names are compared: DNS names regardless of case (RFC 4343)."""
-    return name if "://" in name or name.startswith(COMMON_NAME) else name.lower()
+    return name if _URI in name or name.startswith(COMMON_NAME) else name.lower()
 
 
 @lru_cache(_REMEMBERED)
@@ -57,7 +58,10 @@ def certificate_names(certificate: str) -> frozenset[str]:
         raise Nobody(str(wrong)) from None
     if len(uris) > 1 or len(common) > 1:
         raise Nobody("it names more than one identity")
-    return frozenset({*uris, *map(written, dns), *(COMMON_NAME + name for name in common)})
+    # Each sort of name as none of the others is written: a CA may look at one and let people choose another.
+    kept = {uri for uri in uris if _URI in uri}
+    kept |= {written(name) for name in dns if _URI not in name and not name.startswith(COMMON_NAME)}
+    return frozenset({*kept, *(COMMON_NAME + name for name in common)})
 
 
 def _alternative_names(certificate: x509.Certificate) -> tuple[list[str], list[str]]:

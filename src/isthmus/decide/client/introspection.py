@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -86,6 +87,8 @@ class Introspection:
         # Apart, so that made-up tokens push no good one out.
         self._inactive: Kept[bool] = Kept(_MOST_INACTIVE_KEPT)
         self._waiting: dict[bytes, asyncio.Task[Claims | Refused]] = {}
+        self._asked: Counter[str] = Counter()
+        """Of each provider: whoever floods one, or one that is slow, must not close the others."""
         self._told: dict[str, datetime] = {}
 
     def learn(self, providers: Mapping[str, Provider]) -> None:
@@ -110,13 +113,20 @@ class Introspection:
             return INACTIVE
         asked = self._waiting.get(digest)
         if asked is None:
-            if len(self._waiting) >= _MOST_WAITING:
+            if self._asked[key] >= _MOST_WAITING:
                 return UNAVAILABLE
+            self._asked[key] += 1
             asked = asyncio.create_task(self._ask(provider, token, digest, now))
             self._waiting[digest] = asked
-            asked.add_done_callback(lambda _: self._waiting.pop(digest, None))
+            asked.add_done_callback(lambda _: self._answered(key, digest))
         # Who gives up waiting does not take the answer from the others.
         return await asyncio.shield(asked)
+
+    def _answered(self, key: str, digest: bytes) -> None:
+        self._waiting.pop(digest, None)
+        self._asked[key] -= 1
+        if not self._asked[key]:
+            del self._asked[key]
 
     async def _ask(self, provider: Provider, token: str, digest: bytes, now: datetime) -> Claims | Refused:
         try:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from isthmus.decide.rego.decision import Decision
 from isthmus.decide.rego.engine import DROP, MASK
 from isthmus.errors import Undecided
+from isthmus.model.oidc import HEADER as LOGIN_HEADER
 
 Event = dict[str, Any]
 
@@ -143,7 +144,9 @@ def _always(event: Event) -> Sequence[_Mask]:
 
 
 def _names(value: Any, secret: Sequence[str]) -> list[str]:
-    return [name for name in value if name.lower() in secret] if isinstance(value, dict) else []
+    names = value if isinstance(value, dict) else ()
+    # A CUSTOM policy is asked before a login's ID token is verified, and taken out of the request.
+    return [name for name in names if name.lower() in secret or name.lower().startswith(LOGIN_HEADER)]
 
 
 def _at(value: Any, parts: Sequence[str]) -> Any:

@@ -93,7 +93,7 @@ def apply(resources: Sequence[Resource[Spec]], mesh: Mesh, report: Report) -> Me
     policies: list[AuthorizationPolicy] = []
     for resource in resources:
         written = resource.spec
-        policy = _policy(resource, mesh, report)
+        policy = _in_place(_policy(resource, mesh, report), resource, mesh, report)
         policies.append(policy)
         warn_unattached(resource, policy.scope, written.selector, attachable, report)
         _warn_of_foreign(resource, _context(resource, mesh), report)
@@ -123,6 +123,16 @@ def _policy(resource: Resource[Spec], mesh: Mesh, report: Report) -> Authorizati
         provider=written.provider.name if written.provider is not None else None,
         after_authentication=_after(resource, report),
     )
+
+
+def _in_place(policy: AuthorizationPolicy, resource: Resource[Spec], mesh: Mesh, report: Report) -> AuthorizationPolicy:
+    """Not behind access control, where its provider may lead the request to a route that this has not looked at."""
+    provider = mesh.settings.provider(policy.provider or "") if policy.after_authentication else None
+    if provider is None or not provider.clear_route_cache:
+        return policy
+    problem = "its provider has routes chosen anew (clearRouteCache), and access control has looked at the first"
+    report.add(NO_PLACE, resource.root.at("metadata", "annotations", AFTER), problem=problem)
+    return replace(policy, after_authentication=False)
 
 
 def _context(resource: Resource[Spec], mesh: Mesh) -> Context:

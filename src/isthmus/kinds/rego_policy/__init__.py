@@ -5,6 +5,7 @@ Our own kind. Documents and results are those of the OPA-Envoy plugin, so that p
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -24,9 +25,10 @@ PROVIDER_TWICE = Code(
     "ISM2381",
     Severity.ERROR,
     "Two ext_authz providers of one name",
-    'there is another ext_authz provider "{name}": CUSTOM policies ask that one, and never this',
+    'there is another ext_authz provider "{name}": CUSTOM policies never ask this one{instead}',
     what="A RegoPolicy has the provider name of another, or of an extensionProvider of the mesh configuration.",
-    why="An AuthorizationPolicy names the provider that it asks; only one can be meant.",
+    why="An AuthorizationPolicy names the provider that it asks; only one can be meant. The mesh configuration's own is; "
+    "of two RegoPolicies neither, for any namespace may have one: what CUSTOM policies send there is refused.",
     example="spec: {provider: opa, rego: …}   # and extensionProviders: [{name: opa, …}]",
     fix="Give each a name of its own.",
     stops=False,
@@ -47,13 +49,14 @@ def _providers(
 ) -> Iterator[ExtAuthz]:
     """What CUSTOM policies may ask beside the mesh configuration's own: the names must differ."""
     known = {provider.name for provider in mesh.settings.ext_authz}
+    named = Counter(policy.provider for policy in policies)
     for resource, policy in zip(resources, policies, strict=True):
         if policy.provider is None:
             continue
-        if policy.provider in known:
-            report.add(PROVIDER_TWICE, resource.spec.at.at("provider"), name=policy.provider)
+        if policy.provider in known or named[policy.provider] > 1:
+            instead = "" if policy.provider in known else ", nor that: what they ask is refused"
+            report.add(PROVIDER_TWICE, resource.spec.at.at("provider"), name=policy.provider, instead=instead)
             continue
-        known.add(policy.provider)
         yield ExtAuthz(
             policy.provider,
             host="",

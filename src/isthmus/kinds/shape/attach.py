@@ -12,7 +12,7 @@ from isthmus.config.node import Node
 from isthmus.config.resource import Resource
 from isthmus.diag import Code, Place, Report, Severity
 from isthmus.kinds.shape.conversion import converted
-from isthmus.kinds.shape.host import NOT_FOUND, hint
+from isthmus.kinds.shape.host import hint
 from isthmus.kinds.shape.selector import Attachable, Selector, scope, selector, warn_unattached
 from isthmus.model.attachment import Attachment, Target, TargetKind
 from isthmus.model.mesh import Mesh
@@ -38,6 +38,19 @@ NOT_AT_SIDECARS = Code(
     example="targetRefs: [{kind: VirtualService, name: orders}]   # gateways: [mesh]",
     fix="Give the policy a selector with the labels of the workload that is called.",
 )
+
+NO_TARGET = Code(
+    "ISM2292",
+    Severity.ERROR,
+    "A policy for what is not there",
+    'no {kind} named "{name}"{hint}: the policy would hold nowhere',
+    what="A policy names a Gateway, a VirtualService, or a section of one, that none of the manifests declares.",
+    why="What it was to protect would be open. So nothing is started with it, and while Isthmus runs, a change that "
+    "takes a route from under a policy waits, with the route, until both fit.",
+    example="targetRefs: [{kind: VirtualService, name: shop, sectionName: raed}]   # the http route is called read",
+    fix="Correct the name, or take the policy away. Names are those of the policy's namespace.",
+)
+TARGET_KINDS = frozenset({"Gateway", "VirtualService"})
 
 _GROUP = "networking.istio.io"
 
@@ -147,5 +160,5 @@ def _spoken(table: RouteTable) -> Iterator[str]:
 
 
 def _missing(at: Node, kind: str, name: str, candidates: Sequence[str] | dict[str, Any], report: Report) -> bool:
-    report.add(NOT_FOUND, at, kind=kind, name=name, hint=hint(name, candidates))
+    report.add(NO_TARGET, at, kind=kind, name=name, hint=hint(name, candidates))
     return False

@@ -1,0 +1,193 @@
+"""API keys on another machine, the store being a file of the control plane's: asked for by the node's certificate."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+
+import grpc
+import grpc.aio
+import httpx
+import pytest
+
+from isthmus.api.client import ApiClient
+from isthmus.consumer.key import ApiKey
+from isthmus.errors import IsthmusError
+from isthmus.identity.authority import control_plane_dns_name
+from isthmus.model.key_lookup import FIND, method_path
+from isthmus.model.world import Address
+from isthmus.proxy.membership import left
+from isthmus.state import StateDir
+from tests.real.hosts import Host, Program, lan
+from tests.real.up import eventually
+
+pytestmark = pytest.mark.real
+
+PORT = 15012
+REVOKED_SECONDS = 1.0
+"""What is promised."""
+MESH = """\
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: shop}
+spec:
+  selector: {app: edge}
+  servers:
+    - port: {number: 8080, name: http, protocol: HTTP}
+      hosts: ["*"]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web, namespace: shop}
+spec:
+  hosts: ["*"]
+  gateways: [edge]
+  http:
+    - name: all
+      directResponse: {status: 200, body: {string: let in}}
+---
+apiVersion: isthmus.dev/v1alpha1
+kind: ClientAuthentication
+metadata: {name: keys, namespace: shop}
+spec:
+  targetRefs: [{kind: Gateway, name: edge}]
+  methods: [{apiKey: {headers: [x-api-key]}}]
+---
+apiVersion: isthmus.dev/v1alpha1
+kind: Consumer
+metadata: {name: mobile, namespace: shop}
+"""
+UNKNOWN = (401, "api-key-unknown")
+UNAVAILABLE = (503, "policy-service-unavailable")
+ALLOWED = (200, None)
+
+
+class Mesh:
+    """A control plane with the keys, and a gateway on another machine."""
+
+    def __init__(self, plane: Host, edge: Host) -> None:
+        self.plane, self.edge = plane, edge
+        (plane.folder / "mesh.yaml").write_text(MESH)
+        self.serve: Program
+        self.proxy: Program
+
+    def start_plane(self) -> None:
+        options = ("--listen", f"{self.plane.address}:{PORT}", "--state", "state")
+        self.serve = self.plane.isthmus("serve", "serve", "mesh.yaml", *options)
+        eventually(self._answers, 60)
+
+    def _answers(self) -> bool:
+        try:
+            return asyncio.run(self.api.nodes()) is not None
+        except IsthmusError:
+            return False
+
+    @property
+    def api(self) -> ApiClient:
+        return ApiClient(StateDir.at(self.plane.folder / "state").api_socket)
+
+    def start_edge(self) -> None:
+        token = str(asyncio.run(self.api.invite("edge-1", "gateway:shop/edge", 600))["token"])
+        options = ("--control-plane", self.plane.address, "--gateway", "shop/edge", "--state", "state")
+        env = {"ISTHMUS_JOIN_TOKEN": token}
+        self.proxy = self.edge.isthmus("proxy", "proxy", "gateway", "--ready-file", "ready.json", *options, env=env)
+        self.proxy.wait_for(self.edge.folder / "ready.json", 90)
+
+    def key(self) -> str:
+        ran = self._keys("key", "create", "shop/mobile")
+        return str(json.loads(ran)["key"])
+
+    def revoke(self, key: str) -> None:
+        self._keys("key", "revoke", ApiKey.parse(key).id)
+
+    def _keys(self, *arguments: str) -> str:
+        ran = self.plane.command("consumer", *arguments, "--state", "state", "-o", "json")
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    def ask(self, key: str) -> tuple[int, str | None]:
+        """Status, and the reason of a refusal, as the machine's access log has it."""
+        mark = f"/{time.monotonic_ns()}"
+        url = f"http://{self.edge.address}:8080{mark}"
+        status = httpx.get(url, headers={"x-api-key": key}, timeout=20, trust_env=False).status_code
+        return status, None if status == 200 else self._reason(mark)
+
+    def _reason(self, path: str) -> str | None:
+        def logged() -> list[dict[str, str]]:
+            lines = (self.edge.folder / "state" / "log" / "gateway~shop~edge.access.log").read_text().splitlines()
+            return [entry for entry in map(json.loads, filter(None, lines)) if entry.get("path") == path]
+
+        return eventually(logged, 30)[0]["reason"]
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    with lan(tmp_path_factory.mktemp("keys-hosts")) as net:
+        made = Mesh(net.host("plane"), net.host("edge"))
+        made.start_plane()
+        made.start_edge()
+        yield made
+
+
+def test_a_key_is_good_where_its_store_is_not(mesh: Mesh) -> None:
+    first, second = mesh.key(), mesh.key()
+    eventually(lambda: mesh.ask(first) == ALLOWED, 60)
+    assert mesh.ask(ApiKey.make().text) == UNKNOWN
+    assert mesh.ask(ApiKey(ApiKey.parse(second).id, ApiKey.make().secret).text) == UNKNOWN
+    assert mesh.ask(second) == ALLOWED
+    mesh.revoke(first)
+    revoked = time.monotonic()
+    eventually(lambda: mesh.ask(first) == (401, "api-key-revoked"), 10)
+    assert time.monotonic() - revoked < REVOKED_SECONDS
+    assert mesh.ask(second) == ALLOWED
+    # Nothing of the store is on that machine, and no secret of the node's is where keys are checked.
+    state = mesh.edge.folder / "state"
+    assert not (state / "credentials" / "keys.sqlite").exists()
+    assert (state / "run" / "keys.sock").stat().st_mode & 0o777 == 0o600
+
+
+def test_while_the_control_plane_is_away(mesh: Mesh) -> None:
+    known, other, late = mesh.key(), mesh.key(), mesh.key()
+    assert mesh.ask(known) == ALLOWED
+    mesh.serve.stop()
+    eventually(lambda: mesh.ask(other) == UNAVAILABLE, 30)
+    assert mesh.ask(known) == ALLOWED
+    assert mesh.ask(ApiKey.make().text) == UNAVAILABLE
+    mesh.revoke(known)
+    mesh.start_plane()
+    eventually(lambda: mesh.ask(known) == (401, "api-key-revoked"), 30)
+    eventually(lambda: mesh.ask(late) == ALLOWED, 30)
+
+
+def test_who_was_put_out_gets_no_key(mesh: Mesh) -> None:
+    known = mesh.key()
+    assert mesh.ask(known) == ALLOWED
+    state = StateDir.at(mesh.edge.folder / "state")
+    membership = left(state)
+    assert membership is not None
+    own = membership.certificate(state)
+
+    async def asked() -> bytes | grpc.StatusCode:
+        """By the node's certificate, as somebody would who has the machine."""
+        at = Address(mesh.plane.address, PORT)
+        credentials = grpc.ssl_channel_credentials(own.roots, own.key_pem, own.chain)
+        name = control_plane_dns_name(membership.control_plane_id)
+        options = (("grpc.ssl_target_name_override", name),)
+        async with grpc.aio.secure_channel(str(at), credentials, options=options) as channel:
+            try:
+                answer: bytes = await channel.unary_unary(method_path(FIND))(
+                    ApiKey.parse(known).id.encode(), timeout=20
+                )
+            except grpc.aio.AioRpcError as failed:
+                return failed.code()
+            return answer
+
+    told = asyncio.run(asked())
+    assert isinstance(told, bytes)
+    assert json.loads(told)["consumer"] == "shop/mobile"
+    asyncio.run(mesh.api.evict("edge-1"))
+    assert asyncio.run(asked()) is grpc.StatusCode.UNAUTHENTICATED
+    assert mesh.proxy.process.wait(30) != 0
+    assert "was evicted" in mesh.proxy.output
