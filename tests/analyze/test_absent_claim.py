@@ -14,8 +14,8 @@ def policy(rules: str, app: str = "orders") -> str:
 
 def test_a_claim_that_is_compared_and_may_be_absent() -> None:
     assert found(CHECK, policy("{when: \"!(claims.blocked == true) && claims['tier'] == 1\"}"), ORDERS) == [
-        '6 info ISM5080: a token without "blocked", "tier" never passes this rule: '
-        "the comparison is an error, and an error is not true"
+        '6 info ISM5080: of a token without "blocked", "tier" what compares it is an error: '
+        "not true, and with a ! before it not true either"
     ]
 
 

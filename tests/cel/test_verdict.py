@@ -61,6 +61,12 @@ def test_an_error_is_not_true(when: str) -> None:
     assert not holds(when)
 
 
+def test_what_an_external_provider_may_not_say_is_null_and_no_value() -> None:
+    nobody = dict.fromkeys(("consumer", "consumer_namespace", "groups", "plan", "method", "claims"))
+    for when in ("plan != 'free'", "!(plan == 'free')", "consumer != 'shop/acme'", "!('eu' in groups)", "scopes != ['w']"):
+        assert not holds(when, replace(ALICE, claims={}, metadata={CLIENT: nobody}))
+
+
 def test_a_foreign_trust_domain_has_no_namespaces_of_ours() -> None:
     foreign = replace(ALICE, peer="spiffe://partner.example/ns/shop/sa/frontend")
     assert not holds("source.namespace == 'shop'", foreign)

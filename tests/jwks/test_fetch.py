@@ -6,7 +6,8 @@ import logging
 import ssl
 import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import httpx
@@ -109,6 +110,16 @@ async def test_wrong_content_is_refused_and_neither_quoted_nor_logged(
     provider.answers["/keys"] = answer("<html>a secret of the issuer</html>", content_type="application/json")
     assert await refused(fetcher, provider) == "not JSON"
     assert "a secret of the issuer" not in caplog.text
+
+
+async def test_a_clock_that_is_wrong_is_told_once_while_it_lasts(
+    provider: Provider, fetcher: HttpFetcher, caplog: pytest.LogCaptureFixture
+) -> None:
+    for late in (60, 60, 0, 60):
+        date = format_datetime(datetime.now(UTC) - timedelta(minutes=late), usegmt=True)
+        provider.answers["/keys"] = answer(KEYS, date=date)
+        await fetch(fetcher, provider)
+    assert caplog.text.count("127.0.0.1: its clock is 60 min behind ours") == 2
 
 
 async def test_a_huge_answer_is_left_at_the_limit(provider: Provider, fetcher: HttpFetcher) -> None:

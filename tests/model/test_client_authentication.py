@@ -90,3 +90,10 @@ def test_certificates_are_taken_where_any_policy_says_so() -> None:
     accepted = united([policy(jwt=(JwtMethod(("https://a",)),)), policy("two", certificates=(CertificateMethod(),))])
     assert accepted is not None
     assert accepted.certificate
+
+
+def test_beside_a_login_a_credential_is_always_required() -> None:
+    """Else whoever steps around the login with what is none of the others would be nobody, and pass."""
+    accepted = united([policy(required=False, oidc=(object(),))])
+    assert accepted is not None
+    assert accepted.required

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from isthmus.envoy_api import unpack
 from isthmus.filters import FILTERS
 from isthmus.xds.route_policy import ROUTE_POLICIES
 from isthmus.xds.snapshot import EXTENSION, LISTENER, ROUTE, message
 
-from .making import HCM, Given, entry, gateway, given_by, networking, service
+from .making import HCM, Given, entry, gateway, given_by, hcm_of, networking, service
 
 EDGE = "gateway~shop~edge"
 ROUTES = networking(
@@ -33,7 +34,7 @@ spec:
 
 
 def given(*policies: str) -> Given:
-    return given_by(EDGE, service("orders"), entry("orders-1"), gateway(), ROUTES, *policies)
+    return given_by(EDGE, service("orders"), entry("orders-1"), gateway(hosts="*"), ROUTES, *policies)
 
 
 def routes(found: Given) -> dict[str, Any]:
@@ -61,6 +62,63 @@ def test_the_filter_that_reads_it_stands_in_the_chain() -> None:
 def test_what_it_was_made_of_is_remembered() -> None:
     origins = given(POLICY).snapshot.of(EXTENSION)["gateway_80/isthmus.access"].origins
     assert [str(origin.ref) for origin in origins if origin.ref.kind == "AccessPolicy"] == ["AccessPolicy/shop/readers"]
+
+
+CLAIMS = """\
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: tokens, namespace: shop}
+spec: {jwtRules: [{issuer: "https://a"}]}
+"""
+ASKED = networking(
+    "VirtualService",
+    "admin",
+    """
+    hosts: [admin.example.com]
+    gateways: [edge]
+    http: [{match: [{headers: {"@request.auth.claims.role": {exact: admin}}}], route: [{destination: {host: orders}}]}]
+    """,
+)
+KEYS, REGO = (
+    f"""\
+apiVersion: isthmus.dev/v1alpha1
+kind: {kind}
+metadata: {{name: it, namespace: shop}}
+spec:
+  targetRefs: [{{kind: VirtualService, name: orders, sectionName: read}}]
+  {spec}
+"""
+    for kind, spec in (
+        ("ClientAuthentication", "methods: [{apiKey: {}}]"),
+        ("RegoPolicy", 'rego: "package envoy.authz"'),
+    )
+)
+
+
+def disabled(found: Given) -> dict[str, bool]:
+    (chain,) = found.listener("gateway_80").filter_chains
+    filters = hcm_of(chain).http_filters
+    asking = ("gateway_80/isthmus.credentials", "gateway_80/isthmus.rego")
+    return {one.name.rpartition(".")[2]: one.disabled for one in filters if one.name in asking}
+
+
+def everywhere(found: Given) -> dict[str, Any]:
+    (wire,) = found.snapshot.of(ROUTE).values()
+    configuration: Any = message(wire)
+    return {name: unpack(config) for name, config in configuration.typed_per_filter_config.items()}
+
+
+def test_what_asks_stands_in_the_chain_where_the_first_route_is_not_the_last() -> None:
+    """Envoy leaves out for good what the first route does not switch on."""
+    found = given(KEYS, REGO)
+    assert disabled(found) == {"credentials": True, "rego": True}
+    assert everywhere(found) == {}
+    found = given(KEYS, REGO, CLAIMS, ASKED)
+    assert disabled(found) == {"credentials": False, "rego": False}
+    assert {name: config.disabled for name, config in everywhere(found).items()} == {
+        "gateway_80/isthmus.credentials": True,
+        "gateway_80/isthmus.rego": True,
+    }
 
 
 def test_each_kind_has_one_entry_and_each_filter_at_routes_one_name() -> None:

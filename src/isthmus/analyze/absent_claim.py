@@ -13,8 +13,8 @@ ABSENT_CLAIM = Code(
     "A claim that a token may be without",
     "of a token without {names} what compares it is an error: not true, and with a ! before it not true either",
     what="A condition compares a claim and does not ask whether it is there.",
-    why="Nothing is wrong if that is what you mean: who lacks the claim passes by another part of the condition (||), or "
-    "not at all.",
+    why="Nothing is wrong if that is what you mean: who lacks the claim passes by another part of the condition (||), "
+    "or not at all.",
     example='when: "!(claims.blocked == true)"   # refuses a token without "blocked"',
     fix="To let such tokens in, ask first whether it is there: !has(claims.blocked) || claims.blocked == false.",
 )

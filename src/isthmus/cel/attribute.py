@@ -128,7 +128,8 @@ def _variable(name: str, binding: Binding) -> Expr:
         case "consumer":
             return call(PLUS, call(PLUS, _client("consumer_namespace"), text("/")), _client("consumer"))
         case "plan":
-            return _client("plan")
+            # Behind an external provider what nobody has said is null (filters/ext_authz.py), and null != "free".
+            return call(PLUS, _client("plan"), text(""))
         case "method":
             return _request("method")
         case "path":

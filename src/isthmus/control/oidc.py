@@ -33,13 +33,20 @@ _FILE = "oidc/cookie.key"
 _BYTES = 32
 _DERIVED = "derived"
 _FILES = "files"
-_MOST_BYTES = 4096
+MOST_BYTES = 4096
 """Of a client's secret; Envoy puts it into a header."""
 
 
 def wanted_issuers(mesh: Mesh) -> frozenset[str]:
     """Those whose endpoints nobody has written down."""
     return frozenset(login.issuer for login in logins_of(mesh.policies.clients) if login.endpoints is None)
+
+
+def client_secret(compiled: Compiled, secret: str, key: str) -> bytes | None:
+    """Without the line end that files of secrets so often have; None: it is not there, or no secret of a client."""
+    found = secret_value(compiled, secret, (key,))
+    found = found.rstrip(b"\r\n") if found is not None else b""
+    return found if found and len(found) <= MOST_BYTES and found.isascii() else None
 
 
 class LoginSecrets:
@@ -59,7 +66,7 @@ class LoginSecrets:
             return {}
         found: dict[str, str] = {}
         for login in logins:
-            secret = self._client_secret(compiled, login.secret, login.secret_key)
+            secret = client_secret(compiled, login.secret, login.secret_key)
             if secret is not None:
                 version = hmac.new(self._key(), b"version " + secret, hashlib.sha256).hexdigest()[:16]
                 found[login_secret_name(login.secret, login.secret_key)] = version
@@ -72,14 +79,8 @@ class LoginSecrets:
             return self._cookie_key(name.removeprefix(LOGIN_COOKIE_KEY))
         if name.startswith(LOGIN_SECRET) and compiled is not None:
             secret, _, key = name.removeprefix(LOGIN_SECRET).partition("~")
-            return self._client_secret(compiled, secret, key)
+            return client_secret(compiled, secret, key)
         return None
-
-    def _client_secret(self, compiled: Compiled, secret: str, key: str) -> bytes | None:
-        """Without the line end that files of secrets so often have; an empty one is none."""
-        found = secret_value(compiled, secret, (key,))
-        found = found.rstrip(b"\r\n") if found is not None else b""
-        return found if found and len(found) <= _MOST_BYTES and found.isascii() else None
 
     def _cookie_key(self, login: str) -> bytes:
         derive = HKDF(hashes.SHA256(), _BYTES, salt=None, info=f"isthmus login {login}".encode())

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 _LONGEST_SHARE = 20
 """Of the time, looking takes at most one part in so many."""
+_PATIENCE = 3
+"""How many times as long as something takes to be certain is waited for what changes each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +62,18 @@ class DriftService:
         self._watched: dict[str, _Watched] = {}
         self._hurry = asyncio.Event()
         self.found: Latest[tuple[Drift, ...]] = Latest(())
+        self._begun = 0
         self.looks: Latest[int] = Latest(0)
-        """Counts the rounds; a difference is certain after several."""
+        """The number of the last round that ended; a difference is certain after several."""
 
     async def run(self) -> None:
         """Until cancelled."""
         clock = asyncio.get_running_loop().time
         while True:
             began = clock()
+            self._begun += 1
             await self._round(clock)
-            self.looks.set(self.looks.value + 1)
+            self.looks.set(self._begun)
             suspicious = any(one.suspected.keys() - one.certain for one in self._watched.values())
             pause = self._pace.again if suspicious else self._pace.every
             rest = max(pause.total_seconds(), (clock() - began) * _LONGEST_SHARE)
@@ -83,11 +87,14 @@ class DriftService:
     async def fresh(self) -> tuple[Drift, ...]:
         """What is found now: after a look of now, and as many more as make certain what it saw."""
         clock = asyncio.get_running_loop().time
-        until = clock() + (self._pace.certain_after + self._pace.again).total_seconds()
-        version = self.looks.version
+        # What is suspected is certain after a while, or gone; what is another thing each time is not waited for.
+        until = clock() + _PATIENCE * (self._pace.certain_after + self._pace.again).total_seconds()
+        version, first = self.looks.version, self._begun + 1
         while True:
             self._hurry.set()
-            version, _ = await self.looks.after(version)
+            version, number = await self.looks.after(version)
+            if number < first:
+                continue
             if clock() > until or not any(one.suspected.keys() - one.certain for one in self._watched.values()):
                 return self.found.value
             await asyncio.sleep(self._pace.again.total_seconds() / 2)

@@ -67,6 +67,8 @@ class HttpFetcher:
 
     trust: ssl.SSLContext = field(repr=False)
     limits: Limits = Limits()
+    _clocks: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+    """Hosts whose clock is wrong."""
 
     async def fetch(self, source: JwksSource) -> KeySet:
         """Raises JwksUnavailable: not :func:`permitted`, unreachable, late, not 200, too large, or not a key set."""
@@ -101,7 +103,7 @@ class HttpFetcher:
             try:
                 async with client.stream("GET", url) as response:
                     if response.status_code not in REDIRECTS:
-                        _compare_clocks(response)
+                        self._compare_clocks(response)
                         return await read_body(response, self.limits.max_body_bytes, _of(response.url))
                     # Joining fails as parsing does: the place is the other side's text.
                     target = _parse(response.headers.get("location", ""), url)
@@ -114,12 +116,14 @@ class HttpFetcher:
             url = target
         raise JwksUnavailable(f"{_shown(url)}: more than {self.limits.max_redirects} redirects")
 
-
-def _compare_clocks(response: httpx.Response) -> None:
-    """Whoever signs tokens and whoever verifies them must agree about the time."""
-    wrong = clock_problem(response, datetime.now(UTC))
-    if wrong is not None:
-        log.warning("%s: %s", _shown(response.url), wrong)
+    def _compare_clocks(self, response: httpx.Response) -> None:
+        """Whoever signs tokens and whoever verifies them must agree about the time. Told once while it lasts."""
+        wrong, host = clock_problem(response, datetime.now(UTC)), response.url.host
+        if wrong is None:
+            self._clocks.discard(host)
+        elif host not in self._clocks:
+            self._clocks.add(host)
+            log.warning("%s: %s", host, wrong)
 
 
 def permitted(url: httpx.URL) -> None:

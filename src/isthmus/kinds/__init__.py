@@ -50,9 +50,9 @@ KINDS: tuple[AnyKind, ...] = (
     peer_authentication.KIND,
     request_authentication.KIND,
     client_authentication.KIND,
+    rego_policy.KIND,
     authorization_policy.KIND,
     access_policy.KIND,
-    rego_policy.KIND,
     rate_limit_policy.KIND,
     telemetry.KIND,
 )

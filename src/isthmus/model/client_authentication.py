@@ -144,7 +144,8 @@ def united(policies: Iterable[ClientAuthentication]) -> Accepted | None:
     tokens = [method for policy in policies for method in policy.jwt]
     provider = next((method for policy in policies for method in policy.introspection), None)
     return Accepted(
-        required=any(policy.required for policy in policies),
+        # Whoever goes past a login with what only looks like another credential has brought none.
+        required=any(policy.required or policy.oidc for policy in policies),
         api_key=_places(keys) if keys else None,
         certificate=any(policy.certificates for policy in policies),
         issuers=tuple(sorted({issuer for method in tokens for issuer in method.issuers})),

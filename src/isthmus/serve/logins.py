@@ -13,7 +13,7 @@ from typing import Protocol
 from isthmus.control.control_plane import ControlPlane
 from isthmus.control.last_good import PrivateFiles
 from isthmus.control.oidc import wanted_issuers
-from isthmus.control.oidc_finding import provider_findings
+from isthmus.control.oidc_finding import provider_findings, secret_findings
 from isthmus.errors import JwksUnavailable
 from isthmus.model.oidc import Provider, ProviderEndpoints, provider_from_json, provider_to_json
 
@@ -97,7 +97,7 @@ class Logins:
         """Say whether anything is new."""
         mesh, inputs = self._plane.mesh, self._plane.inputs
         providers = self._providers(wanted_issuers(mesh))
-        findings = provider_findings(mesh, providers)
+        findings = (*provider_findings(mesh, providers), *secret_findings(self._plane.compiled.value))
         if (providers, findings) == (inputs.providers, inputs.learnt_of_logins):
             return False
         inputs.providers, inputs.learnt_of_logins = providers, findings

@@ -90,6 +90,11 @@ def test_custom_policies_ask_it_by_name() -> None:
     assert provider is not None
     assert (provider.rego, provider.grpc, provider.status_on_error) == ("shop/authz", True, 503)
     assert (provider.timeout, provider.fail_open) == (timedelta(seconds=1), False)
+    asking = (
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: ask, namespace: shop}\n"
+        "spec: {selector: {matchLabels: {app: orders}}, action: CUSTOM, provider: {name: opa}, rules: [{}]}\n"
+    )
+    assert declared(f"{REGO}\nprovider: opa", "authz", asking).found == []
 
 
 def test_a_name_is_one_providers() -> None:

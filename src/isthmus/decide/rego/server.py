@@ -41,6 +41,8 @@ SERVICE = "envoy.service.auth.v3.Authorization"
 logger = logging.getLogger(__name__)
 
 _THREADS = 8
+_THREADS_OF_ONE = 4
+"""Of the policies of one place: what takes long, or never ends, must leave others some."""
 _LOOK_SECONDS = 1.0
 _LAST_SECONDS = 1.5
 """For what is not logged yet when the process is to end."""
@@ -57,6 +59,7 @@ class RegoService:
         self.decider = Decider(time.time)
         self._log = log
         self._threads = ThreadPoolExecutor(_THREADS, "rego")
+        self._turns: dict[str, asyncio.Semaphore] = {}
         self._store = store
         self._logger = logger
         self._logging = asyncio.create_task(logger.run()) if logger is not None else None
@@ -83,8 +86,12 @@ class RegoService:
         if not names:
             names = dict(context.invocation_metadata()).get(POLICIES, "")
         wanted = [name for name in names.split(",") if name]
-        # One policy that takes long must not hold up the others.
-        checked = await asyncio.get_running_loop().run_in_executor(self._threads, self.decider.check, wanted, request)
+        turn = self._turns.setdefault(names, asyncio.Semaphore(_THREADS_OF_ONE))
+        await turn.acquire()
+        running = asyncio.get_running_loop().run_in_executor(self._threads, self.decider.check, wanted, request)
+        # Who gives up waiting leaves a thread at work: the turn is over when that is.
+        running.add_done_callback(lambda _: turn.release())
+        checked = await asyncio.shield(running)
         for decision in checked.decisions:
             self._log.log(decision)
         return checked.response

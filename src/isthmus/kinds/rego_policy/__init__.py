@@ -27,8 +27,8 @@ PROVIDER_TWICE = Code(
     "Two ext_authz providers of one name",
     'there is another ext_authz provider "{name}": CUSTOM policies never ask this one{instead}',
     what="A RegoPolicy has the provider name of another, or of an extensionProvider of the mesh configuration.",
-    why="An AuthorizationPolicy names the provider that it asks; only one can be meant. The mesh configuration's own is; "
-    "of two RegoPolicies neither, for any namespace may have one: what CUSTOM policies send there is refused.",
+    why="An AuthorizationPolicy names the provider that it asks; only one can be meant. The mesh configuration's own "
+    "is; of two RegoPolicies neither, for any namespace may have one: what CUSTOM policies send there is refused.",
     example="spec: {provider: opa, rego: …}   # and extensionProviders: [{name: opa, …}]",
     fix="Give each a name of its own.",
     stops=False,
