@@ -232,7 +232,8 @@ def _revert(
     """
     refused = {found.ref for found in applied.errors if found.code.stops}
     # What takes a route from under a policy waits as well: it would be open from then on.
-    bared = {found.ref.namespace for found in applied.errors if found.code is NO_TARGET and found.ref in good}
+    aimless = (found.ref for found in applied.errors if found.code is NO_TARGET)
+    bared = {ref.namespace for ref in aimless if ref is not None and ref in good}
     reverted = False
     if not refused:
         return reverted

@@ -63,7 +63,8 @@ def test_an_error_is_not_true(when: str) -> None:
 
 def test_what_an_external_provider_may_not_say_is_null_and_no_value() -> None:
     nobody = dict.fromkeys(("consumer", "consumer_namespace", "groups", "plan", "method", "claims"))
-    for when in ("plan != 'free'", "!(plan == 'free')", "consumer != 'shop/acme'", "!('eu' in groups)", "scopes != ['w']"):
+    conditions = ("plan != 'free'", "!(plan == 'free')", "consumer != 'shop/acme'", "!('eu' in groups)")
+    for when in (*conditions, "scopes != ['w']"):
         assert not holds(when, replace(ALICE, claims={}, metadata={CLIENT: nobody}))
 
 
