@@ -248,3 +248,14 @@ def test_states_survive(store: CredentialStore) -> None:
     assert found is not None
     assert found.state(NOW) is KeyState.LIVE
     assert found.state(NOW + DAY) is KeyState.EXPIRED
+
+
+def test_many_make_the_same_file_at_once(tmp_path: Path) -> None:
+    """SQLite lets one of them change what a new file is like, and tells the others at once that it is locked."""
+    for number in range(10):
+        file = tmp_path / f"{number}.sqlite"
+        with ThreadPoolExecutor(8) as many:
+            stores = list(many.map(CredentialStore.at_file, [file] * 8))
+        assert len({store.position().store for store in stores}) == 1
+        for store in stores:
+            store.close()

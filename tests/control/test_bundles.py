@@ -130,11 +130,13 @@ def test_what_decides_goes_to_who_decides_by_its_digest() -> None:
 def test_decision_logs_and_their_token() -> None:
     log = "  decisionLog: {url: https://logs.example, credentialName: token}\n"
     plane = plane_of(policy("authz", log), SECRETS)
-    [first, *_] = planned_services(plane.mesh, plane.world, "edge-1", secrets(plane))
+    [first, *_] = planned_services(plane.mesh, plane.world, "local", secrets(plane))
     assert '"token": "open"' in first.settings
     assert '"url": "https://logs.example"' in first.settings
-    assert '"id": "edge-1"' in first.settings
+    assert '"id": "local"' in first.settings
     assert "open" not in repr(first)
+    [other, *_] = planned_services(plane.mesh, plane.world, "edge-1", secrets(plane))
+    assert "open" not in other.settings, "a machine without a proxy that it holds for"
     assert bundle_findings(plane.mesh, {}, secrets(plane)) == ()
     without = plane_of(policy("authz", log))
     [finding] = bundle_findings(without.mesh, {}, secrets(without))

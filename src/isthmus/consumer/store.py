@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -61,6 +63,7 @@ _LOG_LENGTH = 10_000
 _CONNECT_SECONDS = 2
 _STATEMENT_MS = 2_000
 _BUSY_SECONDS = 5
+_AGAIN_SECONDS = 0.02
 
 
 class CredentialStore:
@@ -213,10 +216,11 @@ class CredentialStore:
     def _made(self) -> Self:
         """With its tables, whoever else makes them at the same time."""
         with self._answering():
-            if not sql.inspect(self._engine).has_table(_STORE.name):
+            found = self._version()
+            if found is None:
+                # Its tables may be there and its row not yet: SQLite does not make them in one.
                 self._make()
-            with self._engine.connect() as connection:
-                found: int = connection.execute(sql.select(_STORE.c.version)).scalar_one()
+                found = self._version() or 0
         if found > VERSION:
             self.close()
             raise CredentialsUnavailable(
@@ -224,6 +228,13 @@ class CredentialStore:
                 f"these are {VERSION}): use that version"
             )
         return self
+
+    def _version(self) -> int | None:
+        if not sql.inspect(self._engine).has_table(_STORE.name):
+            return None
+        with self._engine.connect() as connection:
+            found: int | None = connection.execute(sql.select(_STORE.c.version)).scalar_one_or_none()
+            return found
 
     def _make(self) -> None:
         with self._engine.begin() as connection:
@@ -289,7 +300,16 @@ def _identity(file: Path | None) -> tuple[int, int] | None:
 def _write_ahead(connection: Any, _record: Any) -> None:
     """Readers do not wait for a writer, and what is committed is on the disk."""
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    # Only of a new file: of two who make it at once SQLite tells one that it is locked, and waits for neither.
+    until = time.monotonic() + _BUSY_SECONDS
+    while cursor.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_AGAIN_SECONDS)
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()
 
