@@ -27,6 +27,13 @@ def test_who_it_is() -> None:
     assert consumer.certificates == ("partner.example", "CN=Partner Ltd")
 
 
+def test_dns_names_are_the_same_in_any_case() -> None:
+    (one,) = declared("{certificates: [Partner.Example, partner.example]}").mesh.consumers.values()
+    assert one.certificates == ("partner.example",)
+    kept = "{certificates: ['spiffe://a/Ns', 'CN=Partner Ltd']}"
+    assert declared(kept).mesh.consumers["shop/mobile"].certificates == ("spiffe://a/Ns", "CN=Partner Ltd")
+
+
 def test_a_name_is_enough() -> None:
     done = declared("{}")
     assert done.found == []
