@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-AGAIN := $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
+AGAIN := $(BIN)/python tests/again.py
 
 .PHONY: help setup demo test check bench format docs clean
 

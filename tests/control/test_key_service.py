@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from itertools import count
 
 import grpc
 import pytest
@@ -107,7 +108,7 @@ async def test_one_key_by_its_id() -> None:
     assert decode_record(await asking.ask(FIND, ApiKey.make().id.encode())) is None
 
 
-@pytest.mark.parametrize("text", ["", "%", KEY.id[:-1], f"{KEY.id}' or 1", "é" * 12, "*" * 12])
+@pytest.mark.parametrize("text", ["", "%", KEY.id[:-1], f"{KEY.id}' or 1", "é" * 12, "*" * 12], ids=count())
 async def test_and_not_by_anything_else(text: str) -> None:
     assert await Asking().refused(request=text.encode()) is grpc.StatusCode.INVALID_ARGUMENT
 
