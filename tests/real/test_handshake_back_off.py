@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -130,15 +131,26 @@ def test_who_keeps_failing_is_shut_out_and_let_in_again(edge: Edge) -> None:
 def test_who_begins_and_goes_away_each_time_is_shut_out_too(edge: Edge) -> None:
     """Before it goes the gateway has signed for it: that is what such a flood is for."""
 
+    parts = 0
+
     def begins_and_leaves() -> None:
-        for _ in range(THRESHOLD + 2):
-            with socket.create_connection(edge.place, _SECONDS, ("127.0.2.23", 0)) as begun:
+        """Until the gateway does not begin either: failures leak away meanwhile, the more the slower the machine is."""
+        nonlocal parts
+        for _ in range(4 * THRESHOLD):
+            with (
+                contextlib.suppress(ConnectionError),
+                socket.create_connection(edge.place, _SECONDS, ("127.0.2.23", 0)) as begun,
+            ):
                 begun.sendall(hello(HOST))
-                assert begun.recv(1), "the gateway's part"
+                if begun.recv(1):
+                    parts += 1
+                    continue
+            return
 
     for _ in range(3 * THRESHOLD):
         says(edge.place, b"", "127.0.2.24", leaves=True)
     edge.shut_out("127.0.2.23", begins_and_leaves)
+    assert parts >= THRESHOLD - 1, "the gateway's part"
     assert edge.gets_in("127.0.2.24"), "who only looks whether the port is open is not"
 
 
