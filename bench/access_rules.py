@@ -21,7 +21,7 @@ import httpx
 from tests.real.up import Up, children_of, development_jwks, free_port
 
 from bench.chain import config
-from bench.chain.process import LOAD_CPU, cpu_nanoseconds, pinned, resident_kib, until_open
+from bench.chain.process import LOAD_CPU, cpu_nanoseconds, pinned, resident_kib, scripted, until_open
 from isthmus.compile import Compiler
 from isthmus.config.load import load
 from isthmus.control.offline import offline_world
@@ -42,11 +42,6 @@ local number = 0
 request = function()
   number = (number + 7) % COUNT
   return wrk.format("GET", string.format("/p%05d/alice", number))
-end
-done = function(summary, latency, requests)
-  local errors = summary.errors
-  local failed = errors.connect + errors.read + errors.write + errors.status + errors.timeout
-  io.write(string.format("told %d %d\\n", summary.requests, failed))
 end
 """
 
@@ -164,17 +159,9 @@ def _measured(size: int, folder: Path) -> Iterator[tuple[str, str, list[float]]]
 
 def _cost(up: Up, envoy: int, header: str, size: int, folder: Path) -> float:
     """Processor time a request, of which every one has to be answered with 200."""
-    script = folder / "requests.lua"
-    script.write_text(_SCRIPT.replace("COUNT", str(size)))
-    url = _url(up)
-    argv = pinned(LOAD_CPU, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-H", header, "-s", str(script), url)
     before = cpu_nanoseconds([envoy])
-    output = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    spent = cpu_nanoseconds([envoy]) - before
-    _, requests, failed = next(line.split() for line in output.splitlines() if line.startswith("told "))
-    if int(failed) or not int(requests):
-        raise RuntimeError(f"{failed} of {requests} requests failed")
-    return spent / int(requests) / 1e3
+    requests = scripted(_url(up), _SCRIPT.replace("COUNT", str(size)), CONNECTIONS, SECONDS, folder, header)
+    return (cpu_nanoseconds([envoy]) - before) / requests / 1e3
 
 
 def _check(up: Up, header: str) -> None:

@@ -22,7 +22,7 @@ import httpx
 from tests.real.up import Up, children_of, free_port, isthmus
 
 from bench.chain import config
-from bench.chain.process import LOAD_CPU, cpu_nanoseconds, pinned, resident_kib, until_open
+from bench.chain.process import LOAD_CPU, cpu_nanoseconds, pinned, resident_kib, scripted, until_open
 from isthmus.consumer.key import ApiKey
 from isthmus.consumer.place import FILE
 from isthmus.consumer.record import KeyRecord
@@ -44,11 +44,6 @@ for line in io.lines("FILE") do keys[#keys + 1] = line end
 request = function()
   number = number % #keys + 1
   return wrk.format("GET", "/", {["x-api-key"] = keys[number]})
-end
-done = function(summary, latency, requests)
-  local errors = summary.errors
-  local failed = errors.connect + errors.read + errors.write + errors.status + errors.timeout
-  io.write(string.format("told %d %d\\n", summary.requests, failed))
 end
 """
 
@@ -121,17 +116,9 @@ def _asked(said: str, up: Up, keys: list[ApiKey], folder: Path) -> Iterator[tupl
 
 
 def _load(up: Up, keys: list[ApiKey], folder: Path) -> int:
-    file, script = folder / "keys.txt", folder / "keys.lua"
+    file = folder / "keys.txt"
     file.write_text("".join(f"{key.text}\n" for key in keys))
-    script.write_text(_SCRIPT.replace("FILE", str(file)))
-    argv = pinned(
-        LOAD_CPU, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-s", str(script), _url(up, _GATEWAYS[0])
-    )
-    output = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    _, requests, failed = next(line.split() for line in output.splitlines() if line.startswith("told "))
-    if int(failed) or not int(requests):
-        raise RuntimeError(f"{failed} of {requests} requests failed")
-    return int(requests)
+    return scripted(_url(up, _GATEWAYS[0]), _SCRIPT.replace("FILE", str(file)), CONNECTIONS, SECONDS, folder)
 
 
 def _check(up: Up, key: ApiKey) -> None:

@@ -83,6 +83,32 @@ def _latency(told: str, percentile: str) -> float:
     return float(found[1]) * _UNITS[found[2]] if found else float("nan")
 
 
+_TOLD = """\
+done = function(summary, latency, requests)
+  local errors = summary.errors
+  local failed = errors.connect + errors.read + errors.write + errors.status + errors.timeout
+  io.write(string.format("told %d %d\\n", summary.requests, failed))
+end
+"""
+
+
+def scripted(url: str, request: str, connections: int, seconds: int, folder: Path, *headers: str) -> int:
+    """How many requests wrk sent that ``request`` (Lua: a function of that name) makes, each other than the last.
+
+    Raises RuntimeError unless every one of them was answered well.
+    """
+    script = folder / "requests.lua"
+    script.write_text(request + _TOLD)
+    argv = pinned(LOAD_CPU, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script))
+    for header in headers:
+        argv = (*argv, "-H", header)
+    output = subprocess.run((*argv, url), capture_output=True, text=True, check=True).stdout
+    _, requests, failed = next(line.split() for line in output.splitlines() if line.startswith("told "))
+    if int(failed) or not int(requests):
+        raise RuntimeError(f"{failed} of {requests} requests failed")
+    return int(requests)
+
+
 def paced(url: str, headers: Sequence[str], rate: int, seconds: int, log: Path) -> list[float]:
     """Latencies in ms at a fixed rate, by h2load over HTTP/1.1: what users see below the most that a chain can do.
 

@@ -9,45 +9,23 @@ from collections.abc import Iterator
 
 import grpc
 import grpc.aio
-import httpx
 import pytest
 
-from isthmus.api.client import ApiClient
 from isthmus.consumer.key import ApiKey
-from isthmus.errors import IsthmusError
 from isthmus.identity.authority import control_plane_dns_name
 from isthmus.model.key_lookup import FIND, method_path
 from isthmus.model.world import Address
 from isthmus.proxy.membership import left
 from isthmus.state import StateDir
-from tests.real.hosts import Host, Program, lan
+from tests.real.hosts import Host, lan
+from tests.real.plane_and_edge import PORT, PlaneAndEdge
 from tests.real.up import eventually
 
 pytestmark = pytest.mark.real
 
-PORT = 15012
 REVOKED_SECONDS = 1.0
 """What is promised."""
-MESH = """\
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge, namespace: shop}
-spec:
-  selector: {app: edge}
-  servers:
-    - port: {number: 8080, name: http, protocol: HTTP}
-      hosts: ["*"]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: web, namespace: shop}
-spec:
-  hosts: ["*"]
-  gateways: [edge]
-  http:
-    - name: all
-      directResponse: {status: 200, body: {string: let in}}
----
+POLICIES = """\
 apiVersion: isthmus.dev/v1alpha1
 kind: ClientAuthentication
 metadata: {name: keys, namespace: shop}
@@ -64,36 +42,11 @@ UNAVAILABLE = (503, "policy-service-unavailable")
 ALLOWED = (200, None)
 
 
-class Mesh:
-    """A control plane with the keys, and a gateway on another machine."""
+class Mesh(PlaneAndEdge):
+    """The keys are where the control plane is."""
 
     def __init__(self, plane: Host, edge: Host) -> None:
-        self.plane, self.edge = plane, edge
-        (plane.folder / "mesh.yaml").write_text(MESH)
-        self.serve: Program
-        self.proxy: Program
-
-    def start_plane(self) -> None:
-        options = ("--listen", f"{self.plane.address}:{PORT}", "--state", "state")
-        self.serve = self.plane.isthmus("serve", "serve", "mesh.yaml", *options)
-        eventually(self._answers, 60)
-
-    def _answers(self) -> bool:
-        try:
-            return asyncio.run(self.api.nodes()) is not None
-        except IsthmusError:
-            return False
-
-    @property
-    def api(self) -> ApiClient:
-        return ApiClient(StateDir.at(self.plane.folder / "state").api_socket)
-
-    def start_edge(self) -> None:
-        token = str(asyncio.run(self.api.invite("edge-1", "gateway:shop/edge", 600))["token"])
-        options = ("--control-plane", self.plane.address, "--gateway", "shop/edge", "--state", "state")
-        env = {"ISTHMUS_JOIN_TOKEN": token}
-        self.proxy = self.edge.isthmus("proxy", "proxy", "gateway", "--ready-file", "ready.json", *options, env=env)
-        self.proxy.wait_for(self.edge.folder / "ready.json", 90)
+        super().__init__(plane, edge, POLICIES)
 
     def key(self) -> str:
         ran = self._keys("key", "create", "shop/mobile")
@@ -114,8 +67,7 @@ class Mesh:
         return status, None if status == 200 else self._reason(mark)
 
     def status(self, key: str, path: str = "/") -> int:
-        url = f"http://{self.edge.address}:8080{path}"
-        return httpx.get(url, headers={"x-api-key": key}, timeout=20, trust_env=False).status_code
+        return self.asked(path, x_api_key=key)
 
     def _reason(self, path: str) -> str | None:
         def logged() -> list[dict[str, str]]:
