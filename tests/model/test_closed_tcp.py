@@ -17,3 +17,7 @@ def test_a_credential_that_nobody_needs_closes_nothing() -> None:
 
 def test_the_kinds_are_fields_of_the_policies() -> None:
     assert all(hasattr(Policies(), kind) for kind in CLOSING_KINDS)
+
+
+def test_beside_a_login_a_credential_is_always_needed() -> None:
+    assert closes_tcp(ClientAuthentication("it", "shop", Attachment(), False, origin(), oidc=(object(),)))

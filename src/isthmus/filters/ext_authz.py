@@ -31,8 +31,8 @@ from isthmus.model.match import wildcard
 from isthmus.model.rego import POLICIES
 from isthmus.model.settings import ExtAuthz
 
-_FORBIDDEN = "x-forwarded-client-cert"
-"""The peer's identity is ours to say, not the provider's."""
+_FORBIDDEN = "x-forwarded-client-cert|x-isthmus-.*"
+"""Who the peer is, and who the client is, is ours to say, not the provider's."""
 
 
 @dataclass(frozen=True, slots=True)

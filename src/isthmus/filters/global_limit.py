@@ -1,4 +1,4 @@
-"""Limits that the limit service counts, for all proxies: asked once a request, behind access control.
+"""Limits that the limit service counts, for all proxies: asked behind access control, once a filter.
 
 Source: envoy.extensions.filters.http.ratelimit.v3. A filter either refuses or passes what nobody can count, so there
 are two of them. For limits of concurrency the service is told when a request is over, by the lease that it gave: what

@@ -14,7 +14,8 @@ def closes_tcp(policy: AccessPolicy | ClientAuthentication | RegoPolicy) -> bool
     """Whether it may refuse anybody at all."""
     match policy:
         case ClientAuthentication():
-            return policy.required
+            # A login is always required (ISM2432).
+            return policy.required or bool(policy.oidc)
         case RegoPolicy():
             return not policy.dry_run
         case _:

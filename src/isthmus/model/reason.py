@@ -42,7 +42,7 @@ TELLERS: tuple[Teller, ...] = (
     Teller("ext_authz_denied", CLIENT),
     Teller("request_rate_limited", "envoy.filters.http.ratelimit"),
 )
-"""Asked before all signs. Only services of ours may write there."""
+"""Asked before all signs. Services of ours write there, and an external CUSTOM provider of its own refusal."""
 REASON_KEY = "reason"
 ANSWERED_KEY = "answered"
 """True beside ``reason``: the service wrote a body of its own, which stays as it is."""

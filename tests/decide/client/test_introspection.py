@@ -215,6 +215,12 @@ def test_the_claims_of_a_good_one() -> None:
     assert "active" not in found
 
 
+def test_a_token_that_ends_with_the_calendar_is_good() -> None:
+    never = datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp()
+    found = read_answer(json.dumps(active(iss="https://idp", exp=int(never))).encode(), PROVIDER, NOW)
+    assert not isinstance(found, Refused)
+
+
 def test_settings_without_what_they_need_make_no_provider() -> None:
     good = read_providers({"p": SETTINGS})
     assert good == {"p": PROVIDER}

@@ -149,6 +149,19 @@ async def test_a_mask_that_fails_lets_nothing_out(world: World) -> None:
     assert not world.file.lines
 
 
+async def test_what_cannot_be_written_is_lost_and_the_next_is_told(world: World) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(5000):
+        deep = {"a": deep}
+    world.logger.follow({"shop/authz": LogSettings({})})
+    async with world.running():
+        world.logger.log(replace(world.told(1), input=deep))
+        world.logger.log(world.told(2))
+        await world.until(lambda: world.file.lines)
+    assert [line["decision_id"] for line in world.file.lines] == ["2"]
+    assert world.logger.dropped == 1
+
+
 async def test_the_last_ones_are_told(world: World) -> None:
     world.logger.follow({"shop/authz": TO})
     async with world.running():

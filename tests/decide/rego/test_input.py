@@ -83,6 +83,11 @@ def test_bodies_by_their_type() -> None:
     assert (raw["parsed_body"], raw["attributes"]["request"]["http"]["rawBody"]) == ({"a": 1}, "eyJhIjogMX0=")
 
 
+def test_a_part_of_a_type_beyond_ascii_is_text() -> None:
+    body = '--b\r\nContent-Disposition: form-data; name="a"\r\nContent-Type: té/xt\r\n\r\none\r\n--b--\r\n'
+    assert parsed(body, "multipart/form-data; boundary=b") == ({"a": ["one"]}, False)
+
+
 def test_a_body_that_is_cut_off_says_nothing() -> None:
     assert parsed('{"a": ', content_length="20") == (None, True)
     assert parsed('{"a": 1}', x_envoy_auth_partial_body="true") == (None, True)

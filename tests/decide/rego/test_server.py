@@ -58,3 +58,22 @@ async def test_a_policy_that_never_ends_leaves_others_threads() -> None:
     slow.may.set()
     await asyncio.gather(*stuck[8:])
     await service.close()
+
+
+def policy(rule: str, **settings: Any) -> dict[str, Any]:
+    text = f"package envoy.authz\n\nimport rego.v1\n\ndefault allow := false\n\nallow if {rule}\n"
+    return {"path": "envoy/authz/allow", "modules": [{"file": "a.rego", "text": text}], **settings}
+
+
+async def test_who_is_no_longer_on_trial_refuses_though_the_new_text_is_broken() -> None:
+    """The earlier text stays in force, and its trial does not."""
+    service = RegoService(Silent())
+    try:
+        await service.update({"policies": {"shop/a": policy("input.never", dry_run=True)}})
+        assert service.decider.policies["shop/a"].dry_run
+        await service.update({"policies": {"shop/a": policy("net.cidr_contains(1, 2)", dry_run=False)}})
+        kept = service.decider.policies["shop/a"]
+        assert kept.engine is not None
+        assert not kept.dry_run
+    finally:
+        await service.close()

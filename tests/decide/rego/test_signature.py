@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -144,6 +145,13 @@ def test_hashes_that_prove_nothing() -> None:
 )
 def test_what_is_no_signature_file(content: str) -> None:
     assert ".signatures.json" in refusal({**FILES, ".signatures.json": content})
+
+
+@pytest.mark.parametrize("header", [{"alg": "HS256", "crit": 1}, {"alg": 1}, {"alg": "RS256", "kid": {}}, []])
+def test_headers_that_no_library_expects(header: object) -> None:
+    first = base64.urlsafe_b64encode(json.dumps(header).encode()).decode().rstrip("=")
+    token = ".".join((first, *SIGNER.token({"files": []}).split(".")[1:]))
+    assert refusal({**FILES, ".signatures.json": json.dumps({"signatures": [token]})})
 
 
 def test_ten_thousand_files_may_be_named() -> None:

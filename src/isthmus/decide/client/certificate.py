@@ -54,7 +54,7 @@ def certificate_names(certificate: str) -> frozenset[str]:
         parsed = x509.load_pem_x509_certificate(unquote(certificate).encode())
         uris, dns = _alternative_names(parsed)
         common = [str(one.value) for one in parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    except ValueError as wrong:
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as wrong:
         raise Nobody(str(wrong)) from None
     if len(uris) > 1 or len(common) > 1:
         raise Nobody("it names more than one identity")

@@ -185,7 +185,7 @@ def _time(value: object) -> datetime | None:
 
 def _ended(value: object, now: datetime) -> bool:
     ends = _time(value)
-    return ends is None or ends + _SKEW <= now
+    return ends is None or ends <= now - _SKEW
 
 
 def _early(value: object, now: datetime) -> bool:

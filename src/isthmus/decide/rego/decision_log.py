@@ -113,6 +113,11 @@ class DecisionLogger:
             logger.error("RegoPolicy %s: a decision is not logged, its mask failed: %s", decision.policy, fault)
             self.dropped += 1
             return
+        except (RecursionError, ValueError, TypeError) as fault:
+            # What a client sent can be read and not written again: nested too deeply, for one.
+            logger.error("RegoPolicy %s: a decision is not logged (%s)", decision.policy, type(fault).__name__)
+            self.dropped += 1
+            return
         if line is None:
             return
         if self._write(line + b"\n"):

@@ -123,7 +123,11 @@ def _multipart(body: bytes, kind: str) -> Any:
 def _part(part: Part) -> Any:
     payload = part.get_payload(decode=True)
     content = payload if isinstance(payload, bytes) else b""
-    return _json(content) if "application/json" in part.get("content-type", "") else content.decode("utf-8", "replace")
+    return (
+        _json(content)
+        if "application/json" in str(part.get("content-type", ""))
+        else content.decode("utf-8", "replace")
+    )
 
 
 _PARSERS = (

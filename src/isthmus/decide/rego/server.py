@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,9 @@ class RegoService:
     async def _take_texts(self, told: Mapping[str, Mapping[str, Any]]) -> None:
         """Those of manifests; what comes from a bundle was tried before anybody was given it."""
         sources = [(_source(name, policy), policy) for name, policy in told.items() if "modules" in policy]
+        for source, _ in sources:
+            # Should a bundle come back, it is another text than the one in force.
+            self._loaded.pop(source.name, None)
         problems = await examine_all([(source, policy["path"]) for source, policy in sources])
         for (source, policy), problem in zip(sources, problems, strict=True):
             if problem is None:
@@ -138,10 +142,17 @@ class RegoService:
     def _refuse(self, name: str, policy: Mapping[str, Any], problem: str) -> None:
         """The one before stays; without one it denies."""
         logger.error("RegoPolicy %s: %s", name, problem)
+        self._end_trial(name, policy)
         self.decider.policies = {
             name: Active(name, policy["path"], policy.get("dry_run", False)),
             **self.decider.policies,
         }
+
+    def _end_trial(self, name: str, policy: Mapping[str, Any]) -> None:
+        """A policy that is no longer on trial refuses from now on, whatever becomes of its new text."""
+        before = self.decider.policies.get(name)
+        if before is not None and before.dry_run and not policy.get("dry_run", False):
+            self._replace(replace(before, dry_run=False))
 
     async def _follow_bundle(self, name: str, policy: Mapping[str, Any]) -> None:
         """The good one stays while another is not here; without any, and once it is taken back, nobody gets in."""
@@ -149,6 +160,7 @@ class RegoService:
         if digest is None or name not in self.decider.policies:
             self._replace(Active(name, policy["path"], policy.get("dry_run", False)))
             self._loaded.pop(name, None)
+        self._end_trial(name, policy)
         if digest is None or self._store is None or self._loaded.get(name) == policy:
             return
         self._absent.discard(name)

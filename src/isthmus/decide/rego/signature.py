@@ -73,8 +73,8 @@ class Verifier:
             unproved = jws.extract_compact(token.encode(), registry=_Registry())
             key = self._key(unproved.headers().get("kid"), read_json(unproved.payload))
             proved = _deserialize(token, key)
-        except (JoseError, ValueError) as fault:
-            # Its own words may quote what was signed.
+        except (JoseError, ValueError, TypeError, RecursionError) as fault:
+            # A header may hold what the library does not expect. Its own words may quote what was signed.
             raise RegoBundleRefused(f"its signature does not hold ({type(fault).__name__})") from None
         payload = read_json(proved.payload)
         if not isinstance(payload, dict) or payload.get("scope", "") != (self.scope or key.scope):
