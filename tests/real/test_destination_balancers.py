@@ -163,15 +163,21 @@ def test_by_header(front: Caller, case: dict[str, Case], level: Level) -> None:
 
 
 def test_retries_stay_where_they_belong(front: Caller, case: dict[str, Case], servers: Servers) -> None:
-    """Others are tried elsewhere, where they have not been yet."""
+    """Others are tried elsewhere, where they have not been yet.
+
+    Elsewhere is chosen by chance: Envoy draws again at most five times when it drew a host that had its turn
+    (``hostSelectionRetryMaxAttempts``), so that of a hundred requests about nine ask a host twice. Without any regard
+    for the hosts that had their turn, 78 of a hundred would.
+    """
 
     def tried(*, ruled: bool) -> list[int]:
         url, mark = marked(case["again"].url(Level.PORT, ruled=ruled))
         assert front.status(url, headers={"x-user": "alice"}) == 500
         return sorted(sum(mark in saw.path for saw in one.seen) for one in servers.broken)
 
-    assert tried(ruled=True) == [0, 0, 3]
-    assert tried(ruled=False) == [1, 1, 1]
+    assert all(tried(ruled=True) == [0, 0, 3] for _ in range(5))
+    spread = sum(tried(ruled=False) == [1, 1, 1] for _ in range(40))
+    assert spread >= 22, f"{spread} of 40"
 
 
 @at_every_level("loadBalancer.consistentHash.httpQueryParameterName")

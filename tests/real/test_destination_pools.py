@@ -312,7 +312,7 @@ def owner_of(port: int) -> tuple[int, int]:
     """The process and descriptor of the client's end of a connection from ``port`` of this machine."""
     here = f"{struct.unpack('=I', socket.inet_aton('127.0.0.1'))[0]:08X}:{port:04X}"
     lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
-    inode = next(line[9] for line in lines if line[1] == here)
+    inode = next(line[9] for line in lines if line[1] == here and line[9] != "0")
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         try:
             if link.readlink().name == f"socket:[{inode}]":
