@@ -204,6 +204,28 @@ def within(name: str, allowed: set[str]) -> bool:
     return any(name == one or name.startswith(f"{one}.") for one in allowed)
 
 
+def files_imported(path: str) -> set[str]:
+    """The files of the package that a file of it imports; of a package, its ``__init__.py``."""
+    found = set()
+    for name in imported(modules()[path]):
+        steps = name.split(".")[1:] if name.startswith("isthmus.") else []
+        for length in range(len(steps), 0, -1):
+            stem = "/".join(steps[:length])
+            file = next((one for one in (f"{stem}.py", f"{stem}/__init__.py") if one in modules()), None)
+            if file is not None:
+                found.add(file)
+                break
+    return found - {path}
+
+
+def test_nothing_imports_itself_by_way_of_others() -> None:
+    """Peeled from the ground up: what imports only what is peeled goes; what stays is a circle, or stands on one."""
+    above = {path: files_imported(path) for path in modules()}
+    while ground := {path for path, wanted in above.items() if not wanted & above.keys()}:
+        above = {path: wanted for path, wanted in above.items() if path not in ground}
+    assert not above
+
+
 def test_every_room_is_in_the_table() -> None:
     assert {room(path) for path in modules()} == IMPORTS.keys() | EVERYWHERE
     text = (ROOT / "ARCHITECTURE.md").read_text()

@@ -9,8 +9,8 @@ from typing import Any
 
 from isthmus.compile import Compiler
 from isthmus.config.load import load
+from isthmus.control.asked import Asked, no_secret
 from isthmus.control.credentials import processes, settings, takes_api_keys
-from isthmus.control.decisions import Asked, no_secret
 from isthmus.model.mesh import Mesh
 from isthmus.model.world import World
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from isthmus.control.decisions import DECIDERS, no_secret, planned_services, wanted_services
+from isthmus.control.asked import no_secret
+from isthmus.control.decisions import DECIDERS, planned_services, wanted_services
 from isthmus.model.decision import DecisionService
 from isthmus.model.mesh import Mesh
 from isthmus.model.world import World

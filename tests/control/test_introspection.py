@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from isthmus.control.decisions import Asked
+from isthmus.control.asked import Asked
 from isthmus.control.introspection import introspection_settings
 from isthmus.decide.client.introspection import read_providers
 from isthmus.model.mesh import Mesh

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isthmus.control.decisions import Asked
+from isthmus.control.asked import Asked
 from isthmus.control.limits import processes, settings
 from isthmus.model.mesh import Mesh
 from isthmus.model.world import World

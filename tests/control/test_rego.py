@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from isthmus.control.decisions import DECIDERS, Asked, no_secret
+from isthmus.control.asked import Asked, no_secret
+from isthmus.control.decisions import DECIDERS
 from isthmus.control.rego import PROCESSES, policy_settings, processes
 from isthmus.model.decision import DecisionService
 from isthmus.model.mesh import Mesh

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from isthmus.control.asked import Asked
 from isthmus.control.introspection import introspection_settings
 from isthmus.model.client_authentication import ClientAuthentication
 from isthmus.model.mesh import Mesh
 from isthmus.model.offer import LOCAL_NODE
-
-if TYPE_CHECKING:
-    from isthmus.control.decisions import Asked
 
 MODULE = "isthmus.decide.client.server"
 

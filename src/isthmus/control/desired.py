@@ -9,8 +9,9 @@ from datetime import timedelta
 from itertools import count
 from pathlib import Path
 
+from isthmus.control.asked import ReadSecret, no_secret
 from isthmus.control.client_credentials import client_credentials
-from isthmus.control.decisions import ReadSecret, no_secret, planned_services, wanted_services
+from isthmus.control.decisions import planned_services, wanted_services
 from isthmus.control.oidc import login_credentials
 from isthmus.control.registrations import planned_registrations
 from isthmus.control.server_credentials import server_credentials

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from isthmus.control.asked import Asked
 from isthmus.model.client_authentication import IntrospectionMethod
 from isthmus.model.credential import CA_KEYS
-
-if TYPE_CHECKING:
-    from isthmus.control.decisions import Asked
 
 
 def introspection_settings(asked: Asked) -> dict[str, dict[str, Any]]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from isthmus.control.asked import Asked
 from isthmus.kinds.rate_limit_policy import STORE_KEY
 from isthmus.limit.definition import definition, to_json
 from isthmus.model.limit import LimitScope, RateLimitPolicy
 from isthmus.model.mesh import Mesh
-
-if TYPE_CHECKING:
-    from isthmus.control.decisions import Asked
 
 MODULE = "isthmus.limit.server"
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from isthmus import __version__
+from isthmus.control.asked import Asked
 from isthmus.control.bundles import bearer_token
 from isthmus.model.mesh import Mesh
 from isthmus.model.rego import RegoPolicy
-
-if TYPE_CHECKING:
-    from isthmus.control.decisions import Asked
 
 MODULE = "isthmus.decide.rego.server"
 PROCESSES = 2

@@ -14,7 +14,8 @@ from isthmus.config.decode import Unreadable
 from isthmus.config.documents import read
 from isthmus.config.parse import parse
 from isthmus.config.resource import Document
-from isthmus.control.decisions import ReadSecret, no_secret, planned_services
+from isthmus.control.asked import ReadSecret, no_secret
+from isthmus.control.decisions import planned_services
 from isthmus.control.desired import (
     Node,
     control_plane_identity,
