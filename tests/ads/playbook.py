@@ -10,11 +10,11 @@ from typing import Any
 
 from isthmus.ads.stream import Stream
 from isthmus.diag import Origin, Ref, Source
-from isthmus.envoy_api import duration
-from isthmus.envoy_api.packages import cluster_v3, discovery_v3, endpoint_v3, listener_v3, route_v3
-from isthmus.xds.snapshot import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Built, build, snapshot
+from isthmus.envoy_api import any_of, duration
+from isthmus.envoy_api.packages import cluster_v3, core_v3, discovery_v3, endpoint_v3, listener_v3, route_v3
+from isthmus.xds.snapshot import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, SECRET, Built, build, snapshot
 
-TYPES = {"CDS": CLUSTER, "EDS": ENDPOINT, "LDS": LISTENER, "RDS": ROUTE, "SDS": SECRET}
+TYPES = {"CDS": CLUSTER, "EDS": ENDPOINT, "ECDS": EXTENSION, "LDS": LISTENER, "RDS": ROUTE, "SDS": SECRET}
 WORDS = {type_url: word for word, type_url in TYPES.items()}
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -39,6 +39,11 @@ def listener(name: str, content: int = 1, line: int = 1) -> Built:
 def route(name: str, content: int = 1, line: int = 1) -> Built:
     message = route_v3.RouteConfiguration(name=name, max_direct_response_body_size_bytes={"value": content})
     return build(name, message, origin(name, line))
+
+
+def extension(name: str, content: int = 1) -> Built:
+    packed = any_of(duration(timedelta(seconds=content)))
+    return build(name, core_v3.TypedExtensionConfig(name=name, typed_config=packed))
 
 
 MAKERS = {"CDS": cluster, "EDS": endpoint, "LDS": listener, "RDS": route}

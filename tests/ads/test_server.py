@@ -48,7 +48,7 @@ class Client:
         await self.call.write(discovery_v3.DeltaDiscoveryRequest(type_url=type_url, node={"id": node}))
 
     async def hear(self) -> Any:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await self.call.read()
 
     async def ack(self, response: Any, error: str = "") -> None:
@@ -58,7 +58,7 @@ class Client:
         await self.call.write(request)
 
     async def closed(self) -> grpc.StatusCode:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await self.call.code()
 
 
@@ -77,7 +77,7 @@ class Service:
             yield Client(channel)
 
     async def until(self, met: Callable[[], Any]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not met():
                 await self.statuses.after(self.statuses.version)
 
@@ -134,7 +134,7 @@ async def test_a_proxy_that_leaves_is_forgotten_and_its_snapshot_released(servic
         assert service.snapshots.held == [PROXY]
         assert service.names() == [PROXY]
     await service.until(lambda: not service.names())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while service.snapshots.held:
             await asyncio.sleep(0)
 

@@ -4,13 +4,16 @@ from datetime import timedelta
 
 import pytest
 
+from isthmus.ads.leaving import LINGER
 from isthmus.ads.stream import ACK_DEADLINE, Stream
 from isthmus.envoy_api.packages import discovery_v3
 from isthmus.xds.snapshot import LISTENER, ROUTE, message, snapshot
 
-from .playbook import START, TYPES, cluster, endpoint, listener, playbook, route, settled
+from .playbook import START, TYPES, cluster, endpoint, extension, listener, playbook, route, settled
 
 DEADLINE = ACK_DEADLINE.total_seconds()
+LONG = LINGER.total_seconds()
+"""After which a cluster goes that nothing leads to any more."""
 
 
 # Connecting
@@ -168,7 +171,9 @@ def test_a_route_in_doubt_keeps_its_clusters_when_its_newer_version_is_refused()
     # Envoy refused a's first version together with b, and may have it all the same.
     assert book.publish(*rest, route("a", 2), route("b", 1)) == []
     assert book.publish(*rest, route("a", 3), route("b", 1)) == ["RDS +a"]
-    assert book.ack("RDS") == ["CDS -old"]
+    assert book.wait(LONG) == []
+    assert book.ack("RDS") == []
+    assert book.wait(LONG) == ["CDS -old"]
 
 
 def test_a_bad_route_that_was_never_taken_keeps_no_clusters() -> None:
@@ -180,10 +185,11 @@ def test_a_bad_route_that_was_never_taken_keeps_no_clusters() -> None:
     assert book.nack("RDS") == ["RDS +a", "RDS +b"]
     assert book.nack("RDS") == []
     assert book.ack("RDS") == []
-    assert book.publish(*rest, route("a"), route("b")) == ["CDS -old"]
+    assert book.publish(*rest, route("a"), route("b")) == []
+    assert book.wait(LONG) == ["CDS -old"]
 
 
-def test_doubt_ends_with_the_removal() -> None:
+def test_doubt_ends_when_the_name_is_dropped() -> None:
     book = settled(cluster("old"), listener("a"), listener("b"))
     book.ask("RDS", "a", "b")
     book.ack("RDS")
@@ -191,10 +197,12 @@ def test_doubt_ends_with_the_removal() -> None:
     book.publish(cluster("old"), *rest, route("a"), route("b"))
     assert book.publish(cluster("old"), *rest, route("b")) == []
     assert book.nack("RDS") == ["RDS +b"]
-    assert book.ack("RDS") == ["RDS -a"]
     assert book.ack("RDS") == []
-    assert book.publish(*rest, route("a", 2), route("b")) == ["RDS +a"]
-    assert book.nack("RDS") == ["CDS -old"]
+    assert book.ask("RDS", drop=["a"]) == []
+    assert book.publish(*rest, route("a", 2), route("b")) == []
+    assert book.ask("RDS", "a") == ["RDS +a"]
+    assert book.nack("RDS") == []
+    assert book.wait(LONG) == ["CDS -old"]
 
 
 def test_a_stream_that_was_asked_nothing_hands_the_doubts_on() -> None:
@@ -210,8 +218,10 @@ def test_doubt_from_an_earlier_stream_keeps_the_clusters_too() -> None:
     book.nack("RDS")
     assert book.ask("CDS", known={"old": cluster("old").version}) == ["CDS"]
     assert book.ack("CDS") == []
+    assert book.wait(LONG) == []
     assert book.publish(listener("web"), route("web", 3)) == ["RDS +web"]
-    assert book.ack("RDS") == ["CDS -old"]
+    assert book.ack("RDS") == []
+    assert book.wait(LONG) == ["CDS -old"]
 
 
 # Changes
@@ -232,12 +242,93 @@ def test_make_before_break() -> None:
     assert book.ack("EDS") == ["LDS +web", "RDS +web"]
     assert book.ack("LDS") == []
     assert book.ack("RDS") == ["LDS -out"]
-    assert book.ack("LDS") == ["RDS -out"]
-    assert book.ack("RDS") == ["CDS -old", "EDS -old"]
-    assert book.ack("CDS") == []
     assert not book.stream.status().in_sync
-    assert book.ack("EDS") == []
+    assert book.ack("LDS") == []
+    assert book.stream.status().in_sync, "what lingers is nothing that it lacks"
+    assert book.stream.next_deadline == book.now + LINGER
+    assert book.wait(LONG) == ["CDS -old"]
+    assert book.ack("CDS") == []
+    assert book.stream.next_deadline is None
     assert book.stream.status().in_sync
+
+
+# What may still be used
+
+
+def test_what_goes_by_name_is_not_removed_and_forgotten_when_it_is_dropped() -> None:
+    book = settled(cluster("a"), endpoint("a"), listener("web"), route("web"))
+    book.ask("ECDS", "web/rbac")
+    book.ack("ECDS")
+    book.publish(cluster("a"), endpoint("a"), listener("web"), route("web"), extension("web/rbac"))
+    book.ack("ECDS")
+    assert book.publish() == ["LDS -web"]
+    assert book.ack("LDS") == []
+    assert book.stream.status().in_sync
+    assert book.wait(LONG) == ["CDS -a"]
+    for word, name in (("ECDS", "web/rbac"), ("RDS", "web"), ("EDS", "a")):
+        assert set(book.stream.status().types[TYPES[word]].acked) == {name}
+        assert book.ask(word, drop=[name]) == []
+        assert book.stream.status().types[TYPES[word]].acked == {}
+
+
+def test_a_name_that_comes_back_while_it_is_held_is_not_sent_again_unless_it_changed() -> None:
+    book = settled(route("web"))
+    assert book.publish() == []
+    assert book.publish(route("web")) == []
+    assert book.publish() == []
+    assert book.publish(route("web", 2)) == ["RDS +web"]
+
+
+def test_a_name_that_comes_back_after_it_was_dropped_is_sent_again() -> None:
+    book = settled(route("web"))
+    book.publish()
+    book.ask("RDS", drop=["web"])
+    assert book.publish(route("web")) == []
+    assert book.ask("RDS", "web") == ["RDS +web"]
+
+
+def test_a_proxy_that_connects_again_keeps_a_filter_that_is_gone() -> None:
+    book = playbook(listener("web"))
+    gone = extension("old/rbac")
+    assert book.ask("ECDS", "old/rbac", known={"old/rbac": gone.version}) == []
+    book.ask("CDS")
+    book.ack("CDS")
+    book.ask("LDS")
+    book.ack("LDS")
+    assert book.wait(LONG) == []
+    assert book.stream.status().in_sync
+
+
+def test_changes_do_not_put_off_that_a_cluster_goes() -> None:
+    book = settled(cluster("a"), cluster("old"))
+    heard = book.publish(cluster("a"))
+    for content in range(2, 2 + int(LONG)):
+        heard += book.publish(cluster("a", content))
+        heard += book.ack("CDS")
+        heard += book.wait(1)
+    assert "CDS -old" in heard
+
+
+def test_a_cluster_that_is_called_back_stays() -> None:
+    book = settled(cluster("a"), cluster("b"))
+    assert book.publish(cluster("a")) == []
+    assert book.wait(LONG - 1) == []
+    assert book.publish(cluster("a"), cluster("b")) == []
+    assert book.stream.next_deadline is None
+    assert book.wait(LONG) == []
+    assert book.publish(cluster("a")) == []
+    assert book.wait(LONG - 1) == [], "it has its whole time again"
+    assert book.publish(cluster("a"), cluster("b", 2)) == ["CDS +b"]
+
+
+def test_a_changed_policy_waits_for_nothing_that_leaves() -> None:
+    book = settled(cluster("a"), listener("web"), listener("out"))
+    book.ask("ECDS", "web/rbac")
+    book.ack("ECDS")
+    assert book.publish(listener("web"), extension("web/rbac")) == ["ECDS +web/rbac"]
+    book.ack("ECDS")
+    book.ack("LDS")
+    assert book.publish(listener("web"), extension("web/rbac", 2)) == ["ECDS +web/rbac"]
 
 
 def test_a_changed_cluster_gets_its_endpoints_again() -> None:
@@ -272,7 +363,9 @@ def test_a_push_that_takes_back_another_ends_as_before() -> None:
     book = settled(cluster("a"))
     assert book.publish(cluster("a"), cluster("b")) == ["CDS +b"]
     assert book.publish(cluster("a")) == []
-    assert book.ack("CDS") == ["CDS -b"]
+    assert book.ack("CDS") == []
+    assert book.stream.status().in_sync
+    assert book.wait(LONG) == ["CDS -b"]
     assert book.ack("CDS") == []
     assert book.stream.status().in_sync
 
@@ -283,7 +376,8 @@ def test_a_gate_that_does_not_open_is_passed_after_the_deadline() -> None:
     assert book.stream.next_deadline == book.now + ACK_DEADLINE
     assert book.wait(DEADLINE - 1) == []
     assert book.wait(1) == ["LDS +web"]
-    assert book.wait(DEADLINE) == ["CDS -old"]
+    assert book.wait(DEADLINE) == []
+    assert book.wait(LONG) == ["CDS -old"]
     assert book.state("CDS") == "STALE"
     assert book.wait(DEADLINE) == []
     assert book.stream.next_deadline is None
@@ -440,14 +534,17 @@ def test_a_refused_route_keeps_the_cluster_of_its_earlier_version() -> None:
     assert book.publish(cluster("new"), listener("web"), route("web", 2)) == ["RDS +web"]
     assert book.nack("RDS") == []
     assert book.wait(DEADLINE * 2) == []
+    assert book.state("CDS") == "STALE"
     assert book.publish(cluster("new"), listener("web"), route("web", 3)) == ["RDS +web"]
-    assert book.ack("RDS") == ["CDS -old"]
+    assert book.ack("RDS") == []
+    assert book.wait(LONG) == ["CDS -old"]
 
 
 def test_a_refused_resource_without_earlier_version_holds_nothing_back() -> None:
     book = settled(cluster("old"), listener("web"))
     assert book.publish(listener("web"), listener("bad")) == ["LDS +bad"]
-    assert book.nack("LDS") == ["CDS -old"]
+    assert book.nack("LDS") == []
+    assert book.wait(LONG) == ["CDS -old"]
 
 
 def test_a_changed_cluster_does_not_bring_refused_endpoints_back() -> None:

@@ -36,14 +36,14 @@ async def test_large_writes_go_a_few_at_a_time_and_small_ones_pass() -> None:
     await turn()
     assert wire.under_way == 3
     wire.taken.set()
-    await asyncio.wait_for(asyncio.gather(*writing), 5)
+    await asyncio.wait_for(asyncio.gather(*writing), 60)
 
 
 async def test_who_does_not_read_holds_its_place_for_a_while_only() -> None:
     throttle, stuck, wire = Throttle(at_once=1, patience=0.01), Wire(), Wire()
     wire.taken.set()
     hanging = asyncio.create_task(throttle.write(stuck.send, LARGE))
-    await asyncio.wait_for(throttle.write(wire.send, LARGE), 5)
+    await asyncio.wait_for(throttle.write(wire.send, LARGE), 60)
     assert not hanging.done(), "it waits on, without a place"
     hanging.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -59,4 +59,4 @@ async def test_an_end_while_writing_ends_the_write() -> None:
         await writing
     other = Wire()
     other.taken.set()
-    await asyncio.wait_for(throttle.write(other.send, LARGE), 5)
+    await asyncio.wait_for(throttle.write(other.send, LARGE), 60)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from isthmus.ads.leaving import LINGER
 from isthmus.ads.stream import ACK_DEADLINE
 from isthmus.ads.whole import WholeStream
 from isthmus.envoy_api import unpack
@@ -116,9 +117,28 @@ def test_a_route_moves_before_its_old_cluster_goes() -> None:
     assert book.ask("EDS", "a", "b", response=book.newest["EDS"]) == ["EDS b"]
     assert book.ack("EDS", "a", "b") == []
     assert book.ack("CDS") == ["RDS web"]
-    assert book.ack("RDS", "web") == ["CDS b"]
+    assert book.ack("RDS", "web") == []
+    assert book.stream.status().in_sync
+    assert book.stream.next_deadline == book.now + LINGER
+    assert book.wait(LINGER.total_seconds()) == ["CDS b"]
     assert not book.stream.status().in_sync
     assert book.ack("CDS") == []
+    assert book.stream.status().in_sync
+    assert book.stream.next_deadline is None
+
+
+def test_a_cluster_that_leaves_is_in_every_response_until_it_goes_or_comes_back() -> None:
+    book = settled()
+    gone = (listener("web"), route("web"))
+    assert book.publish(*gone) == []
+    book.wait(1)
+    assert book.publish(cluster("b"), *gone) == ["CDS a b"]
+    assert book.ack("CDS") == []
+    assert book.wait(LINGER.total_seconds() - 1) == ["CDS b"]
+    assert book.ack("CDS") == []
+    assert book.publish(*gone) == []
+    assert book.publish(cluster("b"), *gone) == []
+    assert book.wait(60) == []
     assert book.stream.status().in_sync
 
 
@@ -177,7 +197,8 @@ def test_clusters_stay_while_an_earlier_route_may_need_them() -> None:
     assert [_name(one) for one in book.newest["CDS"].resources] == ["a", "b"]
     assert not book.stream.status().in_sync
     assert book.publish(cluster("b"), endpoint("b"), listener("web"), route("web", 3)) == ["RDS web"]
-    assert book.ack("RDS", "web") == ["CDS b"]
+    assert book.ack("RDS", "web") == []
+    assert book.wait(LINGER.total_seconds()) == ["CDS b"]
 
 
 def test_what_is_not_there_waits_until_it_is() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -30,7 +33,8 @@ from tests.real.up import development_jwks, eventually, isthmus
 
 pytestmark = [pytest.mark.real, pytest.mark.alone]
 
-_LONG = 30.0
+_LONG = 90.0
+OWN = "own.example.com"
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +179,14 @@ def test_listeners_of_sidecar_and_gateway(mesh: Changing, capsys: pytest.Capture
 
 
 def test_a_port_of_the_gateway_that_goes_drains(mesh: Changing, capsys: pytest.CaptureFixture[str]) -> None:
-    """Requests that are under way there end well, new connections are refused, and the other ports notice nothing."""
+    """Requests that are under way there end well, new connections are refused, and the other ports notice nothing.
+
+    Connections that stand idle there may ask once more while it drains, also for what went with it: that they are
+    answered needs the filters, routes and clusters of before (8 ports removed at once, 6 such connections on each,
+    three times: of 144 last requests 144 got a 500 where what nobody declares any more was removed at once, none now).
+    """
+    own = service("own", "shop").replace("app: own", "app: app") + "---\n" + routes("own", "own").replace(HOST, OWN)
+    mesh.up.write("own.yaml", own.replace("{name: app, namespace: shop}", "{name: own, namespace: shop}"))
     more = HTTP_SERVER.replace("number: 80", "number: 8081").replace("name: http,", "name: more,")
     mesh.up.write("gateway.yaml", gateway(HTTP_SERVER + HTTPS_SERVER + more))
     eventually(lambda: "gateway_8081" in mesh.config("edge") and mesh.in_sync(), seconds=_LONG)
@@ -183,12 +194,40 @@ def test_a_port_of_the_gateway_that_goes_drains(mesh: Changing, capsys: pytest.C
     with mesh.load() as staying, Load((host, int(port)), HOST, headers="x-delay: 0.5\r\n", rate=40) as leaving:
         _some(staying)
         eventually(lambda: leaving.answers[200] > 20, seconds=_LONG)
+        eventually(lambda: mesh.status("/", OWN) == 200, seconds=_LONG)
+        idle = [(_connection(host, int(port), name), name) for name in (HOST, OWN) for _ in range(10)]
+        mesh.up.remove("own.yaml")
         mesh.up.write("gateway.yaml", gateway())
         eventually(lambda: any(failure.request == 0 for failure in leaving.failures), seconds=_LONG)
-        time.sleep(1.0)
+        eventually(lambda: mesh.status("/", OWN) == 404 and mesh.in_sync(), seconds=_LONG)
+        last = Counter(_last(connection, name) for connection, name in idle)
     report("a port goes", leaving, capsys)
     assert staying.failures == []
+    assert last.keys() <= {200, None}
+    assert last[200] > 0
     _only_refused(leaving)
+
+
+def _connection(host: str, port: int, name: str) -> http.client.HTTPConnection:
+    """One that has asked once."""
+    connection = http.client.HTTPConnection(host, port, timeout=20)
+    connection.request("GET", "/", headers={"host": name})
+    answer = connection.getresponse()
+    answer.read()
+    assert answer.status == 200
+    return connection
+
+
+def _last(connection: http.client.HTTPConnection, name: str) -> int | None:
+    """The status of one more answer, which says that it is the last; None: the connection is closed already."""
+    with closing(connection):
+        try:
+            connection.request("GET", "/", headers={"host": name})
+            answer = connection.getresponse()
+        except ConnectionError:
+            return None
+        assert answer.headers["connection"] == "close"
+        return answer.status
 
 
 def _some(load: Load, more: int = 100) -> None:
@@ -275,12 +314,19 @@ def test_a_local_program_answers_what_it_has_taken(tmp_path: Path, capsys: pytes
             eventually(lambda: _only(one, "local"), seconds=_LONG)
         report("a local program takes over", load, capsys)
         assert load.failures == []
+        eventually(lambda: _asked_another(one), seconds=_LONG)
         with one.load(rate=20, connections=8) as load:
             _some(load, 10)
             assert one.up.stop() == 0
         report("stop with a local program", load, capsys)
         assert load.slowest > 1.0, "it was the program that answered"
         _only_refused(load)
+
+
+def _asked_another(mesh: Changing) -> bool:
+    """Whether a request goes to somebody else than at first."""
+    before = mesh.app.answered
+    return mesh.status() == 200 and mesh.app.answered == before
 
 
 def test_a_stop_lets_what_is_under_way_end_and_refuses_the_rest(
@@ -306,4 +352,5 @@ def _only_refused(load: Load) -> None:
     assert taken == []
     reset = {"connect: ConnectionResetError", "ConnectionResetError"}
     assert load.reasons.keys() <= {"connect: ConnectionRefusedError", *reset}
-    assert sum(load.reasons.get(reason, 0) for reason in reset) <= 5
+    # Each of the eight that connect may meet that moment at either of Envoy's threads.
+    assert sum(load.reasons.get(reason, 0) for reason in reset) <= 16

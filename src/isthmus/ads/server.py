@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import grpc
 import grpc.aio
 
+from isthmus.ads.leaving import LINGER
 from isthmus.ads.status import Statuses
 from isthmus.ads.stream import Stream
 from isthmus.ads.throttle import Throttle
@@ -87,9 +88,11 @@ class AdsServer:
         statuses: Statuses,
         clock: Callable[[], datetime] | None = None,
         counts: Counter[tuple[str, ...]] | None = None,
+        linger: timedelta = LINGER,
     ) -> None:
-        """``clock`` may not go backwards; without one, :func:`steady_clock`."""
+        """``clock`` may not go backwards; without one, :func:`steady_clock`. ``linger``: see :class:`Stream`."""
         self._counts: Counter[tuple[str, ...]] = counts if counts is not None else Counter()
+        self._linger = linger
         self._snapshots = snapshots
         self._authorize = authorize
         self._statuses = statuses
@@ -124,11 +127,11 @@ class AdsServer:
     def _delta_stream(self, proxy_id: str, snapshot: Snapshot) -> Stream:
         # Names that stay uncertain outlive a stream that never got so far as to settle them.
         uncertain = self._uncertain.pop(proxy_id, MappingProxyType({}))
-        return Stream(proxy_id, snapshot, self._clock(), uncertain, self._counts)
+        return Stream(proxy_id, snapshot, self._clock(), uncertain, self._counts, self._linger)
 
     def _whole_stream(self, proxy_id: str, snapshot: Snapshot) -> WholeStream:
         self._uncertain.pop(proxy_id, None)
-        return WholeStream(proxy_id, snapshot, self._clock(), self._counts)
+        return WholeStream(proxy_id, snapshot, self._clock(), self._counts, self._linger)
 
     async def _serve(self, context: Any, make: Callable[[str, Snapshot], AnyStream]) -> None:
         first = await context.read()

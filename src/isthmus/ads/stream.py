@@ -1,10 +1,14 @@
 """The delta stream of one Envoy, without any IO: requests and snapshots in, encoded responses out.
 
 A change reaches Envoy so that no request falls between two states (make before break): new clusters and their
-endpoints, then, once Envoy has confirmed them, the listeners and routes that use them, and only then the removals, from
-the outside in. Envoy confirms a response of clusters when they are warm, so the confirmation is the gate. A gate that
-does not open within ``ACK_DEADLINE`` is passed, and a newer snapshot starts over: what counts is the newest, and what
-differs between it and what the proxy was told.
+endpoints, then, once Envoy has confirmed them, the listeners and routes that use them, then the removal of listeners.
+Envoy confirms a response of clusters when they are warm, so the confirmation is the gate. A gate that does not open
+within ``ACK_DEADLINE`` is passed, and a newer snapshot starts over: what counts is the newest, and what differs between
+it and what the proxy was told.
+
+A listener that is removed goes on with the requests of its standing connections for a while. So nothing is removed that
+they may need: what Envoy asks for by name it drops itself when nobody uses it any more (a filter that is removed before
+answers every request with 500), and clusters linger (:mod:`isthmus.ads.leaving`).
 
 A refused route or listener keeps the clusters that its earlier version uses: they are removed when it is mended.
 """
@@ -18,6 +22,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
+from isthmus.ads.leaving import LINGER, Leaving
 from isthmus.ads.status import ProxyStatus, SyncState
 from isthmus.ads.subscription import WILDCARD, Subscription
 from isthmus.ads.wire import delta_response, whole_response
@@ -45,8 +50,6 @@ _STEPS = (
     _Step((CLUSTER, ENDPOINT), removes=False),
     _Step((EXTENSION, LISTENER, ROUTE), removes=False),
     _Step((LISTENER,), removes=True),
-    _Step((EXTENSION, ROUTE), removes=True),
-    _Step((CLUSTER, ENDPOINT), removes=True),
 )
 _SETTLED = len(_STEPS)
 
@@ -61,10 +64,11 @@ class Stream:
         connected: datetime,
         uncertain: Mapping[str, frozenset[str]] = MappingProxyType({}),
         counts: Counter[tuple[str, ...]] | None = None,
+        linger: timedelta = LINGER,
     ) -> None:
         """``uncertain``: what :meth:`uncertain` of the proxy's last stream said, if there was one.
 
-        ``counts``: where responses and refusals are counted.
+        ``counts``: where responses and refusals are counted. ``linger``: how long a cluster outlives its last use.
         """
         self._counts: Counter[tuple[str, ...]] = counts if counts is not None else Counter()
         self.proxy_id = proxy_id
@@ -74,6 +78,7 @@ class Stream:
         self._types = {
             type_url: Subscription(type_url, wildcard_by_default=type_url in (CLUSTER, LISTENER)) for type_url in SERVED
         }
+        self._leaving = Leaving(linger)
         self._responses = 0
         self._step = _SETTLED
         self._blocked_since: datetime | None = None
@@ -101,6 +106,7 @@ class Stream:
         for type_url, subscription in self._types.items():
             if snapshot.of(type_url) is not last.of(type_url):
                 subscription.compare(snapshot.of(type_url))
+        self._leaving.call_back(snapshot.of(CLUSTER))
         self._start_over()
         return self._advance(now)
 
@@ -111,6 +117,10 @@ class Stream:
     @property
     def next_deadline(self) -> datetime | None:
         """When to call :meth:`tick`; None while nothing waits for a time."""
+        return min((time for time in (self._gate_deadline, self._leaving.next_time) if time is not None), default=None)
+
+    @property
+    def _gate_deadline(self) -> datetime | None:
         if self._blocked_since is None or self._step == _SETTLED:
             return None
         waiting = list(self._flights(_STEPS[self._step]))
@@ -119,7 +129,8 @@ class Stream:
     def status(self) -> ProxyStatus:
         """How the proxy stands towards the newest snapshot."""
         types = {
-            type_url: subscription.status(self._snapshot.of(type_url)) for type_url, subscription in self._types.items()
+            type_url: subscription.status(self._snapshot.of(type_url), self._leaving if type_url == CLUSTER else ())
+            for type_url, subscription in self._types.items()
         }
         unasked = SyncState.NOT_SENT
         in_sync = (
@@ -156,19 +167,25 @@ class Stream:
             self._blocked_since = None
 
     def _advance(self, now: datetime) -> list[bytes]:
+        out = self._push(now)
+        if gone := self._leaving.take(now):
+            out.append(self._respond(self._types[CLUSTER], (), gone, now))
+        return out
+
+    def _push(self, now: datetime) -> list[bytes]:
         out: list[bytes] = []
         while True:
             for step in _STEPS[: self._step + 1]:
                 if not step.removes:
                     out += self._send_due(step, now)
+            if self._step == _SETTLED and not self._must_keep():
+                self._leaving.add(self._types[CLUSTER].vanished(self._snapshot.of(CLUSTER)), now)
             if self._step == _SETTLED:
                 for type_url, subscription in self._types.items():
                     subscription.settle(self._snapshot.of(type_url))
                 return out
             step = _STEPS[self._step]
             if step.removes:
-                if self._must_keep(step):
-                    return out
                 out += self._send_removals(step, now)
             if self._blocks(step, now):
                 return out
@@ -201,8 +218,9 @@ class Stream:
                 out.append(self._respond(self._types[type_url], (), gone, now))
         return out
 
-    def _must_keep(self, step: _Step) -> bool:
-        return CLUSTER in step.types and any(self._types[user].keeps_older() for user in (EXTENSION, LISTENER, ROUTE))
+    def _must_keep(self) -> bool:
+        users = (EXTENSION, LISTENER, ROUTE)
+        return any(self._types[user].keeps_older(self._snapshot.of(user)) for user in users)
 
     def _blocks(self, step: _Step, now: datetime) -> bool:
         waiting = list(self._flights(step))

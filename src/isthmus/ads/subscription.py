@@ -5,7 +5,7 @@ Rules: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol (increm
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -39,7 +39,11 @@ class Subscription:
 
     type_url: str
     wildcard_by_default: bool
-    """Whether a first request without names asks for everything: so with clusters and listeners."""
+    """Whether a first request without names asks for everything: so with clusters and listeners.
+
+    What is asked for by name is never removed: Envoy drops it when nobody uses it any more, and says so. A removal
+    would take a filter from a listener that still drains, or that goes on as it was because its new version is bad.
+    """
 
     owes_answer: bool = False
     """A wildcard was asked for: Envoy waits for a response, even an empty one."""
@@ -213,7 +217,9 @@ class Subscription:
         return builts, missing
 
     def vanished(self, resources: Mapping[str, Built]) -> list[str]:
-        """Names that the proxy was told of and that do not exist any more."""
+        """Names that the proxy was told of, that do not exist any more, and that it drops only when it is told to."""
+        if not self.wildcard_by_default:
+            return []
         suspects = self._told.suspects(resources)
         return [name for name in suspects if self._told.get(name) is not None and name not in resources]
 
@@ -260,9 +266,9 @@ class Subscription:
             return ()
         return tuple(self._refused[name] for name in sorted(self._refused) if name in resources)
 
-    def keeps_older(self) -> bool:
+    def keeps_older(self, resources: Mapping[str, Built]) -> bool:
         """Whether the proxy goes on with an earlier version of something that it refused."""
-        return any(name in self._acked or self._doubts.get(name) for name in self._refused)
+        return any(name in resources and (name in self._acked or self._doubts.get(name)) for name in self._refused)
 
     def uncertain(self) -> frozenset[str]:
         """What the proxy may have without having said so: part of a response that it refused, or did not answer."""
@@ -274,16 +280,20 @@ class Subscription:
         unanswered = {name for flight in self._flights.values() for name, _ in flight.entries}
         return frozenset(unconfirmed | unanswered)
 
-    def status(self, resources: Mapping[str, Built]) -> TypeStatus:
+    def status(self, resources: Mapping[str, Built], leaving: Container[str] = ()) -> TypeStatus:
+        """How the proxy stands towards ``resources``; what is ``leaving`` is no fault of its."""
         if self.refusals(resources):
             state = SyncState.ERROR
         elif not self.begun or not (self._sent or self._told or self._flights):
             state = SyncState.NOT_SENT
-        elif self._flights or self._due or self.owes_answer or self.vanished(resources):
+        elif self._flights or self._due or self.owes_answer or self._lags(resources, leaving):
             state = SyncState.STALE
         else:
             state = SyncState.SYNCED
         return TypeStatus(state, self._acked.copy(), self._last_ack)
+
+    def _lags(self, resources: Mapping[str, Built], leaving: Container[str]) -> bool:
+        return any(name not in leaving for name in self.vanished(resources))
 
 
 def _version(resources: Mapping[str, Built], name: str) -> str | None:

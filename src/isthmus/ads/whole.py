@@ -2,8 +2,8 @@
 
 As :mod:`isthmus.ads.stream`, in the older form of the protocol: a response of clusters or listeners is all of them, and
 what it leaves out is removed. So clusters that are gone are sent on with the new ones until the proxy has confirmed the
-listeners and routes that do without them. What goes by name (endpoints, routes, filters) is sent for all names asked
-for, as far as they exist.
+listeners and routes that do without them, and for a while longer (:mod:`isthmus.ads.leaving`). What goes by name
+(endpoints, routes, filters) is sent for all names asked for, as far as they exist.
 
 Rules: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol (basic protocol, ACK and NACK).
 """
@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
+from isthmus.ads.leaving import LINGER, Leaving
 from isthmus.ads.status import ProxyStatus, Refusal, SyncState, TypeStatus
 from isthmus.ads.stream import ACK_DEADLINE, SERVED, SHORT
 from isthmus.ads.subscription import MESSAGE_LIMIT, WILDCARD
@@ -25,9 +26,8 @@ from isthmus.envoy_api.packages import discovery_v3
 from isthmus.xds.snapshot import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, Built, Snapshot
 
 _STEPS = ((CLUSTER, ENDPOINT), (EXTENSION, LISTENER, ROUTE))
-"""What is confirmed before the next is sent; last, the clusters that nobody needs any more go."""
-_REMOVING = len(_STEPS)
-_SETTLED = _REMOVING + 1
+"""What is confirmed before the next is sent; then the clusters that nobody needs any more begin to leave."""
+_SETTLED = len(_STEPS)
 
 
 @dataclass(slots=True)
@@ -62,6 +62,11 @@ class _Asked:
             self.sent = {name: built for name, built in self.sent.items() if name in names}
             self.acked = {name: built for name, built in self.acked.items() if name in names}
 
+    def let_go(self, names: Collection[str]) -> None:
+        """The next response does without ``names``."""
+        self.sent = {name: built for name, built in self.sent.items() if name not in names}
+        self.due = True
+
     def wanted(self, resources: Mapping[str, Built]) -> dict[str, Built]:
         if self.everything:
             return dict(resources)
@@ -77,13 +82,18 @@ class WholeStream:
         snapshot: Snapshot,
         connected: datetime,
         counts: Counter[tuple[str, ...]] | None = None,
+        linger: timedelta = LINGER,
     ) -> None:
-        """``counts``: where responses and refusals are counted."""
+        """``counts``: where responses and refusals are counted.
+
+        ``linger``: how long a cluster outlives its last use.
+        """
         self._counts: Counter[tuple[str, ...]] = counts if counts is not None else Counter()
         self.proxy_id = proxy_id
         self._snapshot = snapshot
         self._connected = connected
         self._types = {type_url: _Asked(type_url) for type_url in SERVED}
+        self._leaving = Leaving(linger)
         self._responses = 0
         self._step = _SETTLED
         self._blocked_since: datetime | None = None
@@ -118,6 +128,7 @@ class WholeStream:
     def publish(self, snapshot: Snapshot, now: datetime) -> list[bytes]:
         """Make ``snapshot`` what the proxy should have; return what can be sent of it now, in order."""
         self._snapshot = snapshot
+        self._leaving.call_back(snapshot.of(CLUSTER))
         self._start_over()
         return self._advance(now)
 
@@ -128,9 +139,9 @@ class WholeStream:
     @property
     def next_deadline(self) -> datetime | None:
         """When to call :meth:`tick`; None while nothing waits for a time."""
-        if self._blocked_since is None or self._step == _SETTLED:
-            return None
-        return self._blocked_since + ACK_DEADLINE
+        blocked = self._blocked_since if self._step != _SETTLED else None
+        gate = None if blocked is None else blocked + ACK_DEADLINE
+        return min((time for time in (gate, self._leaving.next_time) if time is not None), default=None)
 
     def uncertain(self) -> Mapping[str, frozenset[str]]:
         """Nothing: the next stream says all there is."""
@@ -182,17 +193,24 @@ class WholeStream:
     def _advance(self, now: datetime) -> list[bytes]:
         out: list[bytes] = []
         while self._step != _SETTLED:
-            types = (CLUSTER,) if self._step == _REMOVING else _STEPS[self._step]
-            if self._step == _REMOVING and any(self._types[user].refusals for user in _STEPS[1]):
-                # It goes on with an earlier version of something, and with the clusters of that.
-                break
+            types = _STEPS[self._step]
             out += self._send(types, now)
             if self._blocks(types, now):
                 return out
             self._step, self._blocked_since = self._step + 1, None
+        # Who refused something goes on with an earlier version of it, and with the clusters of that.
+        if self._step == _SETTLED and not any(self._types[user].refusals for user in _STEPS[1]):
+            self._leaving.add(self._gone(), now)
+        if gone := self._leaving.take(now):
+            self._types[CLUSTER].let_go(gone)
         for types in _STEPS:
             out += self._send(types, now, only_due=True)
         return out
+
+    def _gone(self) -> dict[str, Built]:
+        """The clusters that were sent, and that there are none of any more."""
+        sent, resources = self._types[CLUSTER].sent, self._snapshot.of(CLUSTER)
+        return {name: built for name, built in sent.items() if name not in resources}
 
     def _send(self, types: tuple[str, ...], now: datetime, *, only_due: bool = False) -> Iterator[bytes]:
         for type_url in types:
@@ -210,11 +228,9 @@ class WholeStream:
             yield self._respond(asked, content, now)
 
     def _content(self, asked: _Asked) -> dict[str, Built]:
-        """With clusters that are gone, while somebody may still send to them."""
+        """With clusters that are gone, until they are let go."""
         found = asked.wanted(self._snapshot.of(asked.type_url))
-        if asked.type_url == CLUSTER and self._step < _REMOVING:
-            return {**{name: built for name, built in asked.sent.items() if name not in found}, **found}
-        return found
+        return {**self._gone(), **found} if asked.type_url == CLUSTER else found
 
     def _differs(self, asked: _Asked) -> bool:
         content = self._content(asked)
