@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -18,6 +19,8 @@ ORIGIN = Origin(Ref("RateLimitPolicy", "shop", "p"), Source("a.yaml", 1, 1))
 def test_there_and_back(amount: object) -> None:
     one = definition("a/b/c", Limit("c", amount, ORIGIN, plans=("free",), shadow=True), headers=False, store="a/s")  # type: ignore[arg-type]
     assert one == Definition("a/b/c", amount, ("free",), True, False, "a/s")  # type: ignore[arg-type]
+    named = replace(one, clients_choose=True)
+    assert from_json({"limits": [to_json(named)], "stores": {}}).by_id == {"a/b/c": named}
     settings = json.loads(json.dumps({"limits": [to_json(one)], "stores": {"a/s": "redis://:secret@h"}}))
     found = from_json(settings)
     assert found == Definitions({"a/b/c": one}, {"a/s": "redis://:secret@h"})

@@ -59,3 +59,23 @@ def test_on_trial() -> None:
     name, verdicts = held.acquire((one,), 0)
     assert name is not None
     assert not verdicts[0].allowed
+
+
+def test_what_is_over_in_one_bucket_goes_on_in_another() -> None:
+    held, route, consumer = leases(), ask("route", slots(1, seconds=300)), ask("consumer", slots(1, seconds=60))
+    name, _ = held.acquire((route, consumer), 0)
+    assert held.acquire((consumer,), 60)[0] is not None
+    assert held.acquire((route,), 60)[0] is None, "the request may still be under way"
+    assert name is not None
+    held.release(name)
+    assert held.acquire((route,), 60)[0] is not None
+    assert held.acquire((consumer,), 61)[0] is None, "that of another"
+
+
+def test_what_nobody_asks_for_again_is_forgotten() -> None:
+    held = leases()
+    held.acquire((ask("long", slots(1, seconds=3600)),), 0)
+    for number in range(1000):
+        held.acquire((ask(f"one-{number}", slots(1, seconds=1)),), number)
+    assert len(held._buckets) == len(held._held) <= 8
+    assert held.acquire((ask("long", slots(1)),), 1000)[0] is None

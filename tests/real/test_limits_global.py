@@ -8,17 +8,16 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.real.backend import Backend
 from tests.real.fields import enforces
-from tests.real.limits import ISSUER, Asking, Gate, bearer, host, limit, limited, targeting
+from tests.real.limits import ISSUER, Asking, Gate, bearer, host, limit, limited, targeting, within_a_day
 from tests.real.redis_server import RedisServer
 from tests.real.traffic import Manifest, dump, gateway, manifest, routes, server, service, to, workload
-from tests.real.up import Up, children_of, development_jwks, eventually
+from tests.real.up import Up, arguments_of, children_of, development_jwks, eventually
 
 pytestmark = pytest.mark.real
 
@@ -163,7 +162,7 @@ def test_so_many_at_once(asking: Asking, gate: Gate) -> None:
     with ThreadPoolExecutor(2) as pool:
         held = [pool.submit(asking.ask, "slots", method="PUT", x_hold="yes", address=f"127.0.0.{at}") for at in (3, 4)]
         for _ in held:
-            assert gate.inside.acquire(timeout=20)
+            assert gate.inside.acquire(timeout=60)
         refused = asking.ask("slots", method="PUT")
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
         assert asking.statuses("slots", 1) == [200], "of another method"
@@ -179,12 +178,13 @@ def test_refusals_and_clients_that_leave_give_nothing_away(asking: Asking, gate:
     gate.open.clear()
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(asking.ask, "slots-each", x_who="one", x_hold="yes", address="127.0.0.3")
-        assert gate.inside.acquire(timeout=20)
+        assert gate.inside.acquire(timeout=60)
         assert asking.statuses("slots-each", 3, x_who="one") == [429] * 3, "a refusal gives no slot back"
         assert asking.statuses("slots-each", 1, x_who="two") == [200]
-        with pytest.raises(httpx.ReadTimeout), httpx.Client(timeout=1, trust_env=False) as hasty:
+        hurry = httpx.Timeout(30, read=3)
+        with pytest.raises(httpx.ReadTimeout), httpx.Client(timeout=hurry, trust_env=False, verify=False) as hasty:
             asking.up.send(hasty, "GET", f"http://{host('slots-each')}", headers={"x-who": "three", "x-hold": "yes"})
-        assert gate.inside.acquire(timeout=20)
+        assert gate.inside.acquire(timeout=60)
         eventually(lambda: asking.statuses("slots-each", 1, x_who="three") == [200])
         gate.open.set()
         assert held.result().status_code == 200
@@ -195,7 +195,7 @@ def test_a_lease_ends(asking: Asking, gate: Gate) -> None:
     gate.open.clear()
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(asking.ask, "slots-short", x_hold="yes", address="127.0.0.3")
-        assert gate.inside.acquire(timeout=20)
+        assert gate.inside.acquire(timeout=60)
         eventually(lambda: asking.statuses("slots-short", 1) == [200])
         gate.open.set()
         assert held.result().status_code == 200
@@ -206,7 +206,7 @@ def test_concurrency_on_trial(asking: Asking, gate: Gate) -> None:
     gate.open.clear()
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(asking.ask, "slots-trial", x_hold="yes", address="127.0.0.3")
-        assert gate.inside.acquire(timeout=20)
+        assert gate.inside.acquire(timeout=60)
         assert asking.statuses("slots-trial", 1) == [200]
         gate.open.set()
         assert held.result().status_code == 200
@@ -230,7 +230,7 @@ def test_redis_that_is_slow_or_gone(asking: Asking, redis: RedisServer) -> None:
     began = time.monotonic()
     assert asking.statuses("closed", 3) == [503] * 3
     assert asking.statuses("open", 3) == [200] * 3
-    assert time.monotonic() - began < 20, "of six requests none hangs"
+    assert time.monotonic() - began < 60, "of six requests none hangs"
     redis.let_go()
     eventually(lambda: asking.statuses("closed", 1) == [200])
     redis.stop()
@@ -246,13 +246,14 @@ def test_redis_that_is_slow_or_gone(asking: Asking, redis: RedisServer) -> None:
 def _service(up: Up) -> int:
     """The process of the limit service."""
     for pid in children_of(up.process.pid):
-        if b"isthmus.limit.server" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        if "isthmus.limit.server" in arguments_of(pid):
             return pid
     raise AssertionError("it does not run")
 
 
 @enforces(f"{LIMIT}onFailure")
 def test_the_service_is_gone_for_a_moment(asking: Asking) -> None:
+    within_a_day()
     assert asking.statuses("kept", 2) == [200, 200]
     found = _service(asking.up)
     os.kill(found, signal.SIGSTOP)
@@ -262,7 +263,7 @@ def test_the_service_is_gone_for_a_moment(asking: Asking) -> None:
     os.kill(found, signal.SIGCONT)
     eventually(lambda: asking.statuses("gone-closed", 1) == [200])
     kept = asking.up.state / "limits" / "quotas.sqlite"
-    eventually(lambda: (2,) in sqlite3.connect(kept).execute("SELECT used FROM quota").fetchall())
+    eventually(lambda: (2,) in sqlite3.connect(kept).execute("SELECT used FROM quotas").fetchall())
     os.kill(found, signal.SIGKILL)
     eventually(lambda: asking.statuses("gone-closed", 1) == [200], 30)
     assert _service(asking.up) != found
@@ -274,6 +275,7 @@ def test_the_service_is_gone_for_a_moment(asking: Asking) -> None:
 @enforces(f"{LIMIT}per")
 def test_quotas_survive_a_restart_of_everything(asking: Asking) -> None:
     """Runs last: it stops what the others use."""
+    within_a_day()
     assert asking.statuses("day", 2) == [200, 200]
     assert asking.statuses("month", 2) == [200, 200]
     assert asking.statuses("shared-day", 2) == [200, 200]

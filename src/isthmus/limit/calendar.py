@@ -32,6 +32,11 @@ def current(now: datetime) -> frozenset[str]:
     return frozenset(span_of(period, now).name for period in Period)
 
 
+def is_over(name: str, now: datetime) -> bool:
+    """Whether the period of that name is."""
+    return name < now.astimezone(UTC).isoformat()[: len(name)]
+
+
 def verdict(used: int, quota: Quota, now: datetime, *, allowed: bool) -> Verdict:
     """What is told of a quota of which ``used`` are gone."""
     left = (span_of(quota.period, now).end - now).total_seconds()

@@ -16,7 +16,8 @@ Amount = Rate | Quota | Concurrency
 class Definition:
     """``id``: the limit's name in descriptors. ``store``: a name among the settings' stores; None: this machine.
 
-    ``plans``: those that it is about; empty: all. ``headers``: whether answers tell of it.
+    ``plans``: those that it is about; empty: all. ``headers``: whether answers tell of it. ``clients_choose``: whether
+    they can have as many buckets of it as they like.
     """
 
     id: str
@@ -25,6 +26,7 @@ class Definition:
     shadow: bool = False
     headers: bool = True
     store: str | None = None
+    clients_choose: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Definitions:
 
 def definition(id_: str, limit: Limit, *, headers: bool, store: str | None) -> Definition:
     """What the service is told of a limit."""
-    return Definition(id_, limit.amount, limit.plans, limit.shadow, headers, store)
+    return Definition(id_, limit.amount, limit.plans, limit.shadow, headers, store, limit.clients_choose)
 
 
 def to_json(one: Definition) -> dict[str, Any]:
@@ -49,6 +51,7 @@ def to_json(one: Definition) -> dict[str, Any]:
         "shadow": one.shadow,
         "headers": one.headers,
         "store": one.store,
+        "clients_choose": one.clients_choose,
     }
 
 
@@ -76,6 +79,7 @@ def _definition_from_json(data: Mapping[str, Any]) -> Definition:
         shadow=data["shadow"],
         headers=data["headers"],
         store=data["store"],
+        clients_choose=data["clients_choose"],
     )
 
 

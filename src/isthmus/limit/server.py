@@ -22,7 +22,7 @@ from isthmus.limit import calendar
 from isthmus.limit.count import Counter, Nobody, Now, Uncounted
 from isthmus.limit.definition import from_json
 from isthmus.limit.lease import Leases
-from isthmus.limit.memory import Memory
+from isthmus.limit.memory import Memory, Used
 from isthmus.limit.service import LimitService
 from isthmus.limit.store import QuotaStore
 
@@ -45,7 +45,7 @@ class LimitServer:
         self._memory = memory
         self._store = store
         self._said = 0.0
-        self._unwritten: dict[str, tuple[str, int]] = {}
+        self._unwritten: dict[str, Used | None] = {}
         self._writing = asyncio.create_task(self._write_often())
 
     @property
@@ -124,7 +124,7 @@ def connect(url: str) -> Counter:
 async def start(settings: Settings, state: Path) -> LimitServer:
     """With what quotas had used before, if it can be read."""
     store = QuotaStore(state)
-    kept: dict[str, tuple[str, int]] = {}
+    kept: dict[str, Used] = {}
     try:
         store.forget(calendar.current(datetime.now(UTC)))
         kept = store.read()

@@ -9,10 +9,16 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from isthmus.errors import StateUnusable
+from isthmus.limit.memory import Used
 
 _FILE = "limits/quotas.sqlite"
-_TABLE = "CREATE TABLE IF NOT EXISTS quota (bucket TEXT PRIMARY KEY, period TEXT NOT NULL, used INTEGER NOT NULL)"
-_PUT = "INSERT OR REPLACE INTO quota VALUES (?, ?, ?)"
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS quotas (bucket TEXT PRIMARY KEY, limit_id TEXT NOT NULL,"
+    " clients_choose INTEGER NOT NULL, period TEXT NOT NULL, used INTEGER NOT NULL)"
+)
+_READ = "SELECT bucket, limit_id, clients_choose, period, used FROM quotas ORDER BY rowid"
+"""What is written again gets a new rowid."""
+_PUT = "INSERT OR REPLACE INTO quotas VALUES (?, ?, ?, ?, ?)"
 
 
 class QuotaStore:
@@ -21,23 +27,30 @@ class QuotaStore:
     def __init__(self, state: Path) -> None:
         self._path = state / _FILE
 
-    def read(self) -> dict[str, tuple[str, int]]:
-        """By bucket: the period and how many."""
+    def read(self) -> dict[str, Used]:
+        """By bucket, what was written first first."""
         with self._open() as connection:
-            return {name: (period, used) for name, period, used in connection.execute("SELECT * FROM quota")}
+            return {name: Used(limit, bool(choose), *used) for name, limit, choose, *used in connection.execute(_READ)}
 
-    def write(self, used: Mapping[str, tuple[str, int]]) -> None:
-        """Put what is new."""
+    def write(self, used: Mapping[str, Used | None]) -> None:
+        """Put what is new, and remove what is None."""
+        rows = (
+            (name, one.limit, one.clients_choose, one.period, one.count)
+            for name, one in used.items()
+            if one is not None
+        )
         with self._open() as connection:
-            connection.executemany(_PUT, ((name, period, count) for name, (period, count) in used.items()))
+            connection.executemany(_PUT, rows)
+            gone = ((name,) for name, one in used.items() if one is None)
+            connection.executemany("DELETE FROM quotas WHERE bucket = ?", gone)
             connection.commit()
 
     def forget(self, current: Iterable[str]) -> None:
         """Remove what is of no ``current`` period."""
         with self._open() as connection:
             kept = set(current)
-            known = [period for (period,) in connection.execute("SELECT DISTINCT period FROM quota")]
-            connection.executemany("DELETE FROM quota WHERE period = ?", ((one,) for one in known if one not in kept))
+            known = [period for (period,) in connection.execute("SELECT DISTINCT period FROM quotas")]
+            connection.executemany("DELETE FROM quotas WHERE period = ?", ((one,) for one in known if one not in kept))
             connection.commit()
 
     @contextmanager
