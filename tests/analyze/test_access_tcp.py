@@ -35,6 +35,17 @@ def test_policies_of_other_kinds_close_it_too_where_they_refuse_anybody() -> Non
         assert len(found(CHECK, f"{head}{kind}{where}{spec}\n", DATABASE)) == count
 
 
+def test_one_that_another_stands_in_the_place_of() -> None:
+    head = (
+        "apiVersion: isthmus.dev/v1alpha1\nkind: ClientAuthentication\nmetadata: {name: NAME, namespace: shop}\nspec:\n"
+    )
+    keys = "  methods: [{apiKey: {}}]\n"
+    general = f"{head}  selector: {{}}\n{keys}".replace("NAME", "general")
+    own = f"{head}  selector: {{matchLabels: {{app: database}}}}\n  required: false\n{keys}".replace("NAME", "own")
+    assert len(found(CHECK, general, DATABASE, ORDERS)) == 1
+    assert found(CHECK, general, own, DATABASE, ORDERS) == []
+
+
 def test_a_gateways_server_of_connections() -> None:
     edge = (
         "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: tcp, namespace: shop}\nspec:\n"
@@ -50,3 +61,13 @@ def test_a_gateways_server_of_connections() -> None:
     assert found(CHECK, named, edge, DATABASE) == [
         "1 warning ISM5081: this policy speaks of requests alone: it closes the plain TCP at shop/tcp db"
     ]
+    selecting = named.replace("targetRefs: [{kind: Gateway, name: tcp}]", "selector: {matchLabels: {app: tcp}}")
+    assert found(CHECK, selecting, edge, DATABASE) == found(CHECK, named, edge, DATABASE)
+    own = named.replace("AccessPolicy", "ClientAuthentication").replace(
+        "rules: [{methods: [GET]}]", "methods: [{apiKey: {}}]"
+    )
+    at_server = own.replace("name: tcp}", "name: tcp, sectionName: db}").replace(
+        "methods", "required: false\n  methods"
+    )
+    assert len(found(CHECK, own, edge, DATABASE)) == 1
+    assert found(CHECK, own.replace("name: it", "name: all"), at_server, edge, DATABASE) == []

@@ -55,3 +55,8 @@ def test_a_server_that_asks_no_client_for_a_certificate(method: str, named: str)
     at_http, at_https = (policy(method, EDGE.replace("SECTION", name), "edge") for name in ("http", "https"))
     assert len(found(CHECK, TLS, ROUTES, ORDERS, TOKENS, at_http)) == 1
     assert found(CHECK, TLS, ROUTES, ORDERS, TOKENS, at_https) == []
+
+
+def test_where_labels_select_the_gateway_too() -> None:
+    (said,) = found(CHECK, TLS, ROUTES, ORDERS, TOKENS, policy("{certificate: {}}", "selector: {}", "edge"))
+    assert "ISM5101: edge/edge http asks no client" in said

@@ -31,12 +31,28 @@ def test_one_that_is_always_reached_before() -> None:
 
 
 @pytest.mark.parametrize(
+    ("narrow", "wide"),
+    [
+        ("", "by: [{address: true}]"),
+        ("", "match: {methods: [POST]}"),
+        ("by: [{header: x-a}]", "by: [{address: true}, {header: x-a}], match: {methods: [POST]}"),
+        ("match: {methods: [GET, POST]}", "match: {methods: [POST]}, by: [{route: true}]"),
+    ],
+)
+def test_what_counts_more_together_is_reached_before(narrow: str, wide: str) -> None:
+    first, second = (f"{text}, " if text else "" for text in (narrow, wide))
+    both = f"{{name: narrow, {first}requests: 60, per: 1m}}, {{name: wide, {second}requests: 1, per: 1s, burst: 70}}"
+    (one,) = told(limits(f"[{both}]"))
+    assert '"wide" can never refuse anybody' in one
+    turned = both.replace("requests: 60", "requests: 61")
+    assert told(limits(f"[{turned}]")) == []
+
+
+@pytest.mark.parametrize(
     "other",
     [
         "requests: 2, per: 1s, burst: 10",
-        "requests: 1, per: 1s, burst: 70, by: [{address: true}]",
         "requests: 120, per: 1m, scope: GLOBAL",
-        "requests: 120, per: 1m, match: {methods: [POST]}",
         "requests: 100, per: day, scope: GLOBAL",
     ],
 )

@@ -43,7 +43,7 @@ def test_an_address_that_callers_say() -> None:
     ("attached", "where", "verified"),
     [
         (WORKLOADS, "shop/orders-1", tokens(f"{WORKLOADS}\n{RULE}")),
-        (AT_ROUTES, "edge/edge", tokens(RULE, "edge")),
+        (AT_ROUTES, "edge/edge for shop/shop", tokens(RULE, "edge")),
         ("{}", "shop/orders-1", tokens(RULE)),
     ],
 )
@@ -65,3 +65,59 @@ def test_consumers_that_nobody_knows(key: str) -> None:
 def test_plans_that_nobody_knows() -> None:
     (one,) = told(limits("[{name: k, match: {plans: [free]}, requests: 1, per: 1m}]"))
     assert "counts by the plan" in one
+
+
+CONSUMERS = "{name: k, by: [{consumer: true}], requests: 1, per: 1m}"
+FREE = """\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: free, namespace: shop}
+spec:
+  hosts: [shop.example.com]
+  gateways: [edge/edge]
+  http: [{name: open, match: [{uri: {prefix: /free}}], route: [{destination: {host: orders}}]}]
+"""
+
+
+def clients(attached: str, method: str, name: str = "clients") -> str:
+    head = f"apiVersion: isthmus.dev/v1alpha1\nkind: ClientAuthentication\nmetadata: {{name: {name}, namespace: shop}}"
+    return f"{head}\nspec:\n  {attached}\n  methods: [{{{method}}}]\n"
+
+
+def test_a_client_authentication_that_is_about_something_else() -> None:
+    keys, at_free = "apiKey: {}", AT_ROUTES.replace("name: shop", "name: free")
+    for limit, told_of in ((CONSUMERS, "the consumer"), (CLAIM, "the claim sub")):
+        for elsewhere in (at_free, WORKLOADS):
+            (one,) = told(limits(f"[{limit}]", AT_ROUTES), FREE, clients(elsewhere, keys))
+            assert f"counts by {told_of}, and no" in one
+            assert "at edge/edge for shop/shop: all clients share one bucket" in one
+    assert told(limits(f"[{CONSUMERS}]", AT_ROUTES), FREE, clients(AT_ROUTES, keys)) == []
+    assert told(limits(f"[{CONSUMERS}]", WORKLOADS), clients("selector: {}", keys)) == []
+
+
+def test_a_method_that_does_not_tell_it() -> None:
+    jwt = "jwt: {issuers: [https://idp.example.com]}"
+    (one,) = told(limits(f"[{CONSUMERS}]", AT_ROUTES), clients(AT_ROUTES, jwt))
+    assert "no ClientAuthentication with API keys or certificates finds out who asks" in one
+    assert told(limits(f"[{CLAIM}]", AT_ROUTES), clients(AT_ROUTES, jwt)) == []
+    assert len(told(limits(f"[{CLAIM}]", AT_ROUTES), clients(AT_ROUTES, "apiKey: {}"))) == 1
+
+
+def test_a_limit_of_a_policy_that_is_as_specific_holds_too() -> None:
+    beside = limits(f"[{ADDRESS}]", AT_ROUTES).replace("name: it", "name: beside")
+    assert told(limits(f"[{HEADER}]", AT_ROUTES), beside) == []
+    behind = beside.replace("name: shop}]", "name: free}]")
+    assert len(told(limits(f"[{HEADER}]", AT_ROUTES), FREE, behind)) == 1
+
+
+def test_a_limit_of_other_requests_holds_nobody() -> None:
+    posts = ADDRESS.replace("requests", "match: {methods: [POST]}, requests")
+    assert len(told(limits(f"[{HEADER}, {posts}]", AT_ROUTES))) == 1
+    both = HEADER.replace("requests", "match: {methods: [POST]}, requests")
+    assert told(limits(f"[{both}, {posts}]", AT_ROUTES)) == []
+
+
+def test_a_policy_that_holds_nowhere() -> None:
+    general = limits(f"[{HEADER}, {CLAIM}]", "selector: {}").replace("name: it", "name: general")
+    whole = "{name: all, requests: 1, per: 1m}"
+    assert told(general, limits(f"[{whole}]", WORKLOADS)) == [], "a more specific one stands in its place"

@@ -16,8 +16,12 @@ stringData: {url: "redis://counter.example"}
 EVERY = "[{name: g, scope: GLOBAL, requests: 1, per: 1m}, {name: l, requests: 1, per: 1m}]"
 
 
+SECOND = ORDERS.split("---\n")[1].replace("orders-1", "orders-2")
+
+
 def told(text: str, *nodes: str) -> list[str]:
-    mesh = mesh_of(text, GATEWAY, ORDERS, SECRET)
+    """``nodes``: of the gateway, and of two sidecars in ``shop``."""
+    mesh = mesh_of(text, GATEWAY, ORDERS, SECOND, SECRET)
     placed = (replace(proxy, node=node) for proxy, node in zip(mesh.proxies, nodes, strict=True))
     report = Report()
     assert CHECK.run is not None
@@ -26,11 +30,15 @@ def told(text: str, *nodes: str) -> list[str]:
 
 
 def test_on_several_machines() -> None:
-    assert told(limits(EVERY), "one", "two") == [
+    assert told(limits(EVERY), "one", "one", "two") == [
         '5 warning ISM5113: "g" is counted on each of 2 machines (one, two): together they let through 2 times as much'
     ]
-    assert told(limits(EVERY), "one", "one") == []
+    assert told(limits(EVERY), "one", "one", "one") == []
+
+
+def test_machines_without_what_it_is_about() -> None:
+    assert told(limits(EVERY), "one", "two", "two") == [], "the gateway is not in its namespace"
 
 
 def test_with_a_store() -> None:
-    assert told(limits(EVERY, store="{redis: {secretName: counter}}"), "one", "two") == []
+    assert told(limits(EVERY, store="{redis: {secretName: counter}}"), "one", "one", "two") == []

@@ -74,3 +74,10 @@ def test_each_workload_is_asked_about() -> None:
 def test_gateways_and_deployments_count() -> None:
     everywhere = tokens("jwtRules: [{issuer: 'https://auth.example.com'}]", "istio-system")
     assert found(CHECK, everywhere, GATEWAY, DEPLOYED) == [says("edge/edge, shop/carts")]
+
+
+def test_rego_may_ask_for_one() -> None:
+    head = "apiVersion: isthmus.dev/v1alpha1\nkind: RegoPolicy\nmetadata: {name: rego, namespace: shop}\nspec:\n"
+    rego = f"{head}  selector: {{}}\n  rego: |\n    package envoy.authz\n    default allow := false\n"
+    assert found(CHECK, TOKENS, ORDERS, rego) == []
+    assert found(CHECK, TOKENS, ORDERS, f"{rego}  dryRun: true\n") == [says("shop/orders-1")]

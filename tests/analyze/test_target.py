@@ -31,3 +31,12 @@ def test_a_deployment_without_workloads_has_the_ports_of_its_services() -> None:
     service = DATABASE.split("---\n")[0].replace("port: 5432", "port: 80, targetPort: 5432")
     (only,) = targets(mesh_of(service, deployment("database")))
     assert (only.key, only.ports) == ("shop/database", {5432: Protocol.TCP})
+
+
+def test_whose_policies_select_a_gateway() -> None:
+    beside = GATEWAY.replace("namespace: edge", "namespace: other").replace("number: 80", "number: 81")
+    (only,) = targets(mesh_of(GATEWAY, beside))
+    assert only.namespaces == {"edge", "other"}
+    assert [one.key for one in only.gateways] == ["edge/edge", "other/edge"]
+    (only,) = targets(mesh_of(GATEWAY, beside, deployment("edge", "edge")))
+    assert only.namespaces == {"edge"}

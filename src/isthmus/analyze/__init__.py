@@ -25,6 +25,7 @@ from isthmus.analyze import (
     tls_file,
     unknown_consumer,
     unmatched_service,
+    unsaid_issuer,
     unused_server,
     unverified_token,
 )
@@ -54,6 +55,7 @@ CHECKS: tuple[Check, ...] = (
     access_tcp.CHECK,
     unknown_consumer.CHECK,
     unverified_token.CHECK,
+    unsaid_issuer.CHECK,
     limit_key.CHECK,
     limit_effect.CHECK,
     limit_store.CHECK,

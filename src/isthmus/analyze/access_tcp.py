@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from isthmus.analyze.check import Check, at, listed
-from isthmus.analyze.target import Target, targets
+from isthmus.analyze.place import Places
 from isthmus.diag import Code, Report, Severity
-from isthmus.model.attachment import Attachment, RoutePlace
+from isthmus.model.attachment import Attached
 from isthmus.model.closed_tcp import CLOSING_KINDS, closes_tcp
 from isthmus.model.mesh import Mesh
 
@@ -25,29 +25,26 @@ ACCESS_CLOSES_TCP = Code(
 
 
 def run(mesh: Mesh, report: Report) -> None:
-    known = targets(mesh)
+    places = Places(mesh)
     for kind in CLOSING_KINDS:
         for policy in getattr(mesh.policies, kind):
-            closed = [*_ports(policy.attachment, known), *_servers(policy.attachment, mesh)]
-            if closed and closes_tcp(policy):
+            closed = [*_ports(kind, policy, places), *_servers(kind, policy, places)] if closes_tcp(policy) else []
+            if closed:
                 report.add(ACCESS_CLOSES_TCP, at(policy.origin), names=listed(closed))
 
 
-def _ports(attachment: Attachment, known: Iterable[Target]) -> Iterator[str]:
-    scope = attachment.scope
-    for target in known:
-        if scope is not None and target.within(scope):
-            yield from (f"{target.key} port {number}" for number, one in target.ports.items() if not one.is_http)
+def _ports(kind: str, policy: Attached, places: Places) -> Iterator[str]:
+    for place in places.of(kind, policy):
+        if place.route is None:
+            ports = place.target.ports.items()
+            yield from (f"{place.target.key} port {number}" for number, one in ports if not one.is_http)
 
 
-def _servers(attachment: Attachment, mesh: Mesh) -> Iterator[str]:
-    """Servers of gateways whose connections go by a VirtualService; the policy names either."""
-    for gateway in mesh.gateways:
-        tables = [table for table in mesh.l4_routes if gateway.key in table.gateways]
-        for server in gateway.servers:
-            places = (RoutePlace(gateway.key, server.port_name, f"{one.namespace}/{one.name}") for one in tables)
-            if not server.is_http and any(attachment.at_route(place) is not None for place in places):
-                yield f"{gateway.key} {server.port_name}"
+def _servers(kind: str, policy: Attached, places: Places) -> Iterator[str]:
+    """Servers of gateways whose connections go by a VirtualService."""
+    for place in places.of_connections(kind, policy):
+        assert place.route is not None
+        yield f"{place.route.gateway} {place.route.server}"
 
 
 CHECK = Check("access-tcp", (ACCESS_CLOSES_TCP,), run)

@@ -19,7 +19,7 @@ NEVER_BITES = Code(
 )
 
 
-def _check(mesh: Mesh, report: Report) -> None:
+def run(mesh: Mesh, report: Report) -> None:
     plans = {consumer.plan for consumer in mesh.consumers.values()}
     for policy in mesh.policies.limits:
         assert isinstance(policy, RateLimitPolicy)
@@ -34,15 +34,21 @@ def _check(mesh: Mesh, report: Report) -> None:
 
 
 def _is_always_first(narrow: Limit, wide: Limit) -> bool:
-    """Whether what ``wide`` would refuse ``narrow`` has refused already, both counting the same requests alike."""
+    """Whether what ``wide`` would refuse ``narrow`` has refused already: each of its buckets counts as much or more."""
     if narrow.shadow or not isinstance(narrow.amount, Rate) or not isinstance(wide.amount, Rate):
         return False
-    if (narrow.by, narrow.methods, narrow.plans) != (wide.by, wide.methods, wide.plans):
+    if narrow.methods and not (wide.methods and set(wide.methods) <= set(narrow.methods)):
         return False
-    if narrow.scope is not wide.scope or narrow.fail_open is not wide.fail_open or narrow.amount == wide.amount:
+    if not set(narrow.by) <= set(wide.by) or narrow.plans != wide.plans:
+        return False
+    if narrow.scope is not wide.scope or narrow.fail_open is not wide.fail_open:
         return False
     slower = narrow.amount.requests * wide.amount.per <= wide.amount.requests * narrow.amount.per
-    return slower and narrow.amount.burst <= wide.amount.burst
+    return slower and narrow.amount.burst <= wide.amount.burst and not _alike(narrow, wide)
 
 
-CHECK = Check("limit_effect", (NEVER_BITES,), _check)
+def _alike(one: Limit, other: Limit) -> bool:
+    return (set(one.by), set(one.methods), one.amount) == (set(other.by), set(other.methods), other.amount)
+
+
+CHECK = Check("limit-effect", (NEVER_BITES,), run)

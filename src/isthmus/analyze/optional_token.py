@@ -5,13 +5,15 @@ from __future__ import annotations
 from enum import Enum
 
 from isthmus.analyze.check import Check, at, listed
-from isthmus.analyze.target import Target, targets
+from isthmus.analyze.place import Places
+from isthmus.analyze.target import Target
 from isthmus.diag import Code, Report, Severity
-from isthmus.model.attachment import Attached, TargetKind
+from isthmus.model.attachment import Attached
+from isthmus.model.closed_tcp import CLOSING_KINDS
 from isthmus.model.mesh import Mesh
 from isthmus.model.policy import Action, AuthorizationPolicy
 from isthmus.model.predicate import FALSE, Claim, Leaf, Peer, Predicate, RequestPrincipal, leaves, transform
-from isthmus.model.selector import labels_match
+from isthmus.model.rego import RegoPolicy
 
 OPTIONAL_TOKEN = Code(
     "ISM5002",
@@ -27,8 +29,9 @@ OPTIONAL_TOKEN = Code(
 
 def run(mesh: Mesh, report: Report) -> None:
     """A warning for where anybody is let in; only an info for where callers at least have to prove an identity."""
-    known = targets(mesh)
-    doors = {target.key: _door(target, mesh) for target in known}
+    places = Places(mesh)
+    known = places.targets
+    doors = {target.key: _door(target, places, mesh) for target in known}
     for policy in mesh.policies.request:
         selected = [target.key for target in known if target.within(policy.scope)]
         for door, severity in ((_Door.OPEN, Severity.WARNING), (_Door.CALLERS, Severity.INFO)):
@@ -45,13 +48,13 @@ class _Door(Enum):
     CLOSED = "nobody"
 
 
-def _door(target: Target, mesh: Mesh) -> _Door:
-    """CLOSED as soon as one rule asks for a token. An external authorizer may, so CUSTOM counts as asking.
+def _door(target: Target, places: Places, mesh: Mesh) -> _Door:
+    """CLOSED as soon as one rule asks for a token. An external authorizer may, so CUSTOM counts as asking, and Rego.
 
     So do our own policies about clients: what they take is for their own checks.
     """
-    ours: tuple[Attached, ...] = (*mesh.policies.clients, *mesh.policies.access)
-    if any(_is_about(policy, target, mesh) for policy in ours):
+    ours = (policy for kind in CLOSING_KINDS for policy in getattr(mesh.policies, kind))
+    if any(not _on_trial(policy) and places.concerns(policy.attachment, target) for policy in ours):
         return _Door.CLOSED
     policies = [policy for policy in mesh.policies.authorization if target.within(policy.scope) and not policy.dry_run]
     if any(policy.action is Action.CUSTOM or _asks(policy) for policy in policies):
@@ -65,16 +68,8 @@ def _door(target: Target, mesh: Mesh) -> _Door:
     return _Door.CALLERS if all(transform(rule.predicate, _without_peer) == FALSE for rule in rules) else _Door.OPEN
 
 
-def _is_about(policy: Attached, target: Target, mesh: Mesh) -> bool:
-    """Whether a policy is about the target, or about any route of the gateway that it is."""
-    if policy.attachment.at_proxy((target.namespace,), target.labels) is not None:
-        return True
-    if not target.gateway:
-        return False
-    gateways = {one.key for one in mesh.gateways if labels_match(dict(one.selector), target.labels)}
-    tables = {f"{table.namespace}/{table.name}" for key in gateways for table in mesh.routes_at(key)}
-    names = {TargetKind.GATEWAY: gateways, TargetKind.VIRTUAL_SERVICE: tables}
-    return any(one.key in names[one.kind] for one in policy.attachment.targets)
+def _on_trial(policy: Attached) -> bool:
+    return isinstance(policy, RegoPolicy) and policy.dry_run
 
 
 def _asks(policy: AuthorizationPolicy) -> bool:

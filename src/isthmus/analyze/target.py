@@ -7,15 +7,19 @@ from dataclasses import dataclass
 
 from isthmus.diag import Origin
 from isthmus.model.cluster import Protocol, Service, ServicePort
+from isthmus.model.gateway import Gateway
 from isthmus.model.mesh import Deployed, Mesh
-from isthmus.model.proxy import Role
+from isthmus.model.proxy import Proxy, Role
 from isthmus.model.selector import Scope, labels_match
 from isthmus.model.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """``ports``: the numbers that policies mean, each with how it is spoken to."""
+    """``ports``: the numbers that policies mean, each with how it is spoken to.
+
+    ``namespaces``: whose policies may select it; ``gateways``: those that a gateway's proxy carries.
+    """
 
     name: str
     namespace: str
@@ -23,32 +27,40 @@ class Target:
     ports: Mapping[int, Protocol]
     gateway: bool
     origin: Origin
+    namespaces: frozenset[str]
+    gateways: tuple[Gateway, ...] = ()
 
     @property
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
 
     def within(self, scope: Scope) -> bool:
-        return scope.selects(self.namespace, self.labels)
+        return any(scope.selects(namespace, self.labels) for namespace in self.namespaces)
 
 
 def targets(mesh: Mesh) -> tuple[Target, ...]:
     """Gateways first, then workloads, then the Deployments that neither of them stands for."""
-    gateways = [
-        Target(proxy.name, proxy.namespace, proxy.labels, {}, True, proxy.origin)
-        for proxy in mesh.proxies
-        if proxy.role is Role.GATEWAY
-    ]
-    workloads = [
-        Target(each.name, each.namespace, each.labels, _workload_ports(mesh, each), False, each.origin)
-        for each in mesh.workloads
-    ]
+    gateways = [_gateway(mesh, proxy) for proxy in mesh.proxies if proxy.role is Role.GATEWAY]
+    workloads = [_program(each, _workload_ports(mesh, each)) for each in mesh.workloads]
     deployments = [
-        Target(each.name, each.namespace, each.labels, _pod_ports(mesh, each), False, each.origin)
+        _program(each, _pod_ports(mesh, each))
         for each in mesh.deployments
         if not any(_stands_for(known, each) for known in (*gateways, *workloads))
     ]
     return (*gateways, *workloads, *deployments)
+
+
+def _gateway(mesh: Mesh, proxy: Proxy) -> Target:
+    """One without a Deployment is selected in the namespace of any of its Gateways, as ``xds/context.py`` has it."""
+    carried = mesh.gateways_of(proxy)
+    namespaces = {proxy.namespace}
+    if proxy.origin.ref.kind == "Gateway":
+        namespaces.update(gateway.namespace for gateway in carried)
+    return Target(proxy.name, proxy.namespace, proxy.labels, {}, True, proxy.origin, frozenset(namespaces), carried)
+
+
+def _program(one: Workload | Deployed, ports: Mapping[int, Protocol]) -> Target:
+    return Target(one.name, one.namespace, one.labels, ports, False, one.origin, frozenset({one.namespace}))
 
 
 def _stands_for(known: Target, deployment: Deployed) -> bool:

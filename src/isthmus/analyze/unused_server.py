@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from isthmus.analyze.check import Check, at
+from isthmus.analyze.place import meet
 from isthmus.diag import Code, Report, Severity
-from isthmus.model.gateway import Gateway, Server, narrower_host
+from isthmus.model.gateway import Gateway, Server
 from isthmus.model.l4_route import L4Table
 from isthmus.model.mesh import Mesh
 from isthmus.model.route import RouteTable
@@ -29,17 +30,8 @@ def run(mesh: Mesh, report: Report) -> None:
         connections = [table for table in mesh.l4_routes if gateway.key in table.gateways]
         for server in gateway.servers:
             bound: Sequence[RouteTable | L4Table] = requests if server.is_http else connections
-            if not server.https_redirect and not any(_meet(server, table) for table in bound):
+            if not server.https_redirect and not any(meet(server, table) for table in bound):
                 _tell(gateway, server, report)
-
-
-def _meet(server: Server, table: RouteTable | L4Table) -> bool:
-    return any(
-        narrower_host(served.name, wanted) is not None
-        for served in server.hosts
-        if served.namespace in (None, table.namespace)
-        for wanted in table.hosts
-    )
 
 
 def _tell(gateway: Gateway, server: Server, report: Report) -> None:

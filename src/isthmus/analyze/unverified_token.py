@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isthmus.analyze.check import Check, at, listed
-from isthmus.analyze.target import Target, targets
+from isthmus.analyze.place import Place, Places
 from isthmus.diag import Code, Report, Severity
 from isthmus.model.access import TOKEN, AccessRule
 from isthmus.model.mesh import Mesh
@@ -22,20 +22,20 @@ UNVERIFIED_TOKEN = Code(
 
 
 def run(mesh: Mesh, report: Report) -> None:
-    blind = [target for target in targets(mesh) if not _verifies(target, mesh)]
+    places = Places(mesh)
     for policy in mesh.policies.access:
-        scope = policy.attachment.scope
-        names = [target.key for target in blind if scope is not None and target.within(scope)]
-        for rule in policy.rules if names else ():
-            if _asks_token(rule):
-                report.add(UNVERIFIED_TOKEN, at(rule.origin), names=listed(names))
+        asking = [rule for rule in policy.rules if _asks_token(rule)]
+        held = places.of("access", policy) if asking else ()
+        names = [place.name for place in held if not verifies_tokens(place, places, mesh)]
+        for rule in asking if names else ():
+            report.add(UNVERIFIED_TOKEN, at(rule.origin), names=listed(names))
 
 
-def _verifies(target: Target, mesh: Mesh) -> bool:
-    if any(target.within(policy.scope) and policy.rules for policy in mesh.policies.request):
+def verifies_tokens(place: Place, places: Places, mesh: Mesh) -> bool:
+    """Whether a token that comes there is looked at, by a RequestAuthentication or a ClientAuthentication."""
+    if any(place.target.within(policy.scope) and policy.rules for policy in mesh.policies.request):
         return True
-    scopes = (policy.attachment.scope for policy in mesh.policies.clients)
-    return any(scope is None or target.within(scope) for scope in scopes)
+    return any(one.jwt or one.introspection or one.oidc for one in places.holding("clients", place))
 
 
 def _asks_token(rule: AccessRule) -> bool:
