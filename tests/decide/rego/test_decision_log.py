@@ -65,7 +65,7 @@ class World:
             await asyncio.gather(task, return_exceptions=True)
 
     async def until(self, check: Any) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not check():
                 await asyncio.sleep(0.01)
 

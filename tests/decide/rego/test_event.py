@@ -158,7 +158,9 @@ def test_a_mask_that_the_engine_cannot_ask_for_lets_nothing_out() -> None:
     for _ in range(120):
         deep = {"a": deep}
     with pytest.raises(Unmaskable):
-        build_event(decision('mask contains "/input/x"', input={"parsed_body": deep}), LABELS)
+        build_event(
+            decision('mask contains "/input/x" if input.input.parsed_body', input={"parsed_body": deep}), LABELS
+        )
 
 
 def test_dropping() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from isthmus.decide.rego.fetch import AnyBundleFetcher, HttpDecisionPost
+from isthmus.decide.rego.fetch import AnyBundleFetcher, Fetched, HttpDecisionPost
 from isthmus.errors import RegoBundleRefused
 from isthmus.model.rego_bundle import BundleSource
 from tests.real.bundle_server import BundleServer
@@ -27,6 +27,25 @@ async def test_a_server_with_etags() -> None:
         server.bundles["/b.tar.gz"] = b"two"
         assert (await FETCHER.fetch(source, None, first.tag)).packed == b"two"
         assert server.answers == {("/b.tar.gz", 200): 2, ("/b.tar.gz", 304): 1}
+
+
+async def test_a_server_that_holds_questions_until_there_is_something_new() -> None:
+    with BundleServer() as server:
+        server.bundles["/b.tar.gz"] = b"one"
+        server.holds = 30.0
+        source = BundleSource(server.url("/b.tar.gz"))
+        first = await FETCHER.fetch(source, None, None)
+        assert (first.packed, first.holds) == (b"one", True)
+        waiting = asyncio.create_task(FETCHER.fetch(source, None, first.tag))
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+        server.bundles["/b.tar.gz"] = b"two"
+        second = await waiting
+        assert (second.packed, second.holds) == (b"two", True)
+        server.holds = 0.01
+        assert await FETCHER.fetch(source, None, second.tag) == Fetched(None, second.tag, holds=True)
+        server.holds = 0.0
+        assert await FETCHER.fetch(source, None, second.tag) == Fetched(None, second.tag, holds=False)
 
 
 async def test_a_server_with_a_token() -> None:

@@ -14,8 +14,10 @@ MULTIPART = (
     '--b\r\nContent-Disposition: form-data; name="j"\r\nContent-Type: application/json\r\n\r\n{"x": 1}\r\n--b--\r\n'
 )
 
+FORM = "application/x-www-form-urlencoded"
 
-def request(path: str = "/", body: str = "", raw: bytes = b"", **headers: str) -> Any:
+
+def request(path: str = "/", body: str = "", *, raw: bytes = b"", **headers: str) -> Any:
     made = ext_authz_service_v3.CheckRequest()
     http = made.attributes.request.http
     http.path, http.body, http.raw_body = path, body, raw
@@ -24,8 +26,65 @@ def request(path: str = "/", body: str = "", raw: bytes = b"", **headers: str) -
     return made
 
 
+PATHS: list[tuple[str, list[str], dict[str, list[str]]]] = [
+    ("/my/test/path", ["my", "test", "path"], {}),
+    ("/my/test/path?a=1&a=2", ["my", "test", "path"], {"a": ["1", "2"]}),
+    ("/my/test/path?a=1&b=2", ["my", "test", "path"], {"a": ["1"], "b": ["2"]}),
+    ("%2Fmy%2Ftest%2Fpath?a=1&a=new%0aline", ["my", "test", "path"], {"a": ["1", "new\nline"]}),
+    ("/a//b/", ["a", "", "b", ""], {}),
+    ("/a?x=%zz&y=1;2&z=3", ["a"], {"z": ["3"]}),
+    ("/a?=1&&b", ["a"], {"": ["1"], "b": [""]}),
+    ("/a?b=c?d=e", ["a"], {"b": ["c?d=e"]}),
+    ("", [""], {}),
+    ("*", ["*"], {}),
+]
+"""The first are those of the plugin's own tests."""
+FOO = '--foo\nContent-Disposition: form-data; name="foo"\nContent-Type: text/plain\n\nbar\n'
+JSON = '--foo\nContent-Disposition: form-data; name="bar"\nContent-Type: application/json;\n\n{"name": "bar"}\n'
+ENCODED = '--foo\nContent-Disposition: form-data; name="a"\nContent-Transfer-Encoding: {how}\n\nYm=62\n--foo--\n'
+
+
+@pytest.mark.parametrize(("path", "segments", "query"), PATHS)
+def test_paths_and_queries(path: str, segments: list[str], query: dict[str, list[str]]) -> None:
+    document = build_input(request(path))
+    assert (document["parsed_path"], document["parsed_query"]) == (segments, query)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "value"),
+    [
+        # As in the plugin's own tests.
+        ('"foo"', "application/json", "foo"),
+        ("true", "application/json", True),
+        ("42", "application/json", 42),
+        ("null", "application/json", None),
+        ('["hello", "opa"]', "application/json", ["hello", "opa"]),
+        (r'["\"", "\\", "\/", "\b", "\t", "\u0041"]', "application/json", ['"', "\\", "/", "\b", "\t", "A"]),
+        ("firstname=foo&lastname=bar&lastname=foobar", FORM, {"firstname": ["foo"], "lastname": ["bar", "foobar"]}),
+        (f"{FOO}--foo--\n\t\t\t", "multipart/form-data; boundary=foo", {"foo": ["bar"]}),
+        (f"{FOO}{JSON}--foo--\n", "multipart/form-data; boundary=foo", {"foo": ["bar"], "bar": [{"name": "bar"}]}),
+        # As its readers do.
+        ("{}", "text/plain; also=application/json", {}),
+        ("a=1", "application/grpc; not=application/x-www-form-urlencoded", None),
+        (ENCODED.format(how="base64"), "multipart/form-data; boundary=foo", {"a": ["Ym=62"]}),
+        (ENCODED.format(how="quoted-printable"), "multipart/form-data; boundary=foo", {"a": ["Ymb"]}),
+    ],
+)
+def test_bodies_are_read_as_by_opa_envoy(body: str, kind: str, value: Any) -> None:
+    assert parsed(body, kind, content_length=str(len(body))) == (value, False)
+    raw = build_input(request(raw=body.encode(), content_type=kind))
+    assert (raw["parsed_body"], raw["truncated_body"]) == (value, False)
+
+
+def test_without_a_type_or_a_body_nothing_is_said() -> None:
+    assert build_input(request(body="{}", content_length="0"))["parsed_body"] is None
+    assert parsed("", FORM, content_length="0") == (None, False)
+    assert parsed("a=1", FORM, content_length="1000") == (None, True)
+    assert parsed("true", content_length="1000") == (None, True)
+
+
 def parsed(body: str, kind: str = "application/json", **headers: str) -> tuple[Any, bool]:
-    document = build_input(request(body=body, content_type=kind, **headers))
+    document = build_input(request("/", body, content_type=kind, **headers))
     return document["parsed_body"], document["truncated_body"]
 
 
@@ -104,6 +163,14 @@ def test_a_body_that_is_cut_off_says_nothing() -> None:
         ("a=1;b=2", "application/x-www-form-urlencoded", {}),
         ("a=%zz", "application/x-www-form-urlencoded", {}),
         ("no parts", "multipart/form-data; boundary=b", {}),
+        ("{} {}", "application/json", {}),
+        ('["foo" : 42}', "application/json", {}),
+        (FOO, "multipart/form-data; boundary=foo", {}),
+        (
+            FOO.replace("text/plain\n\nbar", "multipart/mixed; boundary=x\n\n--x\n\nbar\n--x--") + "--foo--\n",
+            "multipart/form-data; boundary=foo",
+            {},
+        ),
     ],
 )
 def test_a_body_that_is_not_what_it_says_is_an_error(body: str, kind: str, headers: dict[str, str]) -> None:

@@ -37,15 +37,16 @@ class Source:
     def __init__(self) -> None:
         self.packed = ALICE
         self.error = ""
+        self.holds = False
         self.asked: Counter[str] = Counter()
 
     async def fetch(self, source: BundleSource, token: str | None, tag: str | None) -> Fetched:
-        assert (source, token) == (FAST, "secret")
+        assert (source.location, token) == (FAST.location, "secret")
         if self.error:
             raise RegoBundleRefused(self.error)
         now = str(hash(self.packed))
         self.asked["same" if tag == now else "new"] += 1
-        return Fetched(None if tag == now else self.packed, now)
+        return Fetched(None if tag == now else self.packed, now, self.holds)
 
 
 class Engine:
@@ -80,7 +81,7 @@ class World:
         return self.status.active.revision if self.status.active is not None else None
 
     async def until(self, check: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not check():
                 await asyncio.sleep(0.002)
 
@@ -113,6 +114,21 @@ async def test_the_newest_good_one_is_in_force(world: World) -> None:
     assert world.counts[FETCHES, "shop/authz", "unchanged"] > 0
     assert world.status.active is not None
     assert world.store.packed(world.status.active.digest) == BOB
+
+
+async def test_a_server_that_holds_questions_is_asked_again_at_once(world: World) -> None:
+    slow = replace(FAST, shortest=timedelta(minutes=10), longest=timedelta(minutes=20))
+    world.source.holds = True
+    world.service.watch(frozenset({replace(WISH, source=slow)}))
+    async with world.running():
+        await world.until(lambda: world.revision == "alice")
+        world.source.packed = BOB
+        await world.until(lambda: world.revision == "bob")
+        world.engine.broken["alice"] = "no such builtin"
+        world.source.packed = ALICE
+        await world.until(lambda: world.status.refused)
+        world.source.packed = BOB
+        await world.until(lambda: not world.status.refused)
 
 
 async def test_a_bad_one_changes_nothing_but_what_is_said(world: World) -> None:

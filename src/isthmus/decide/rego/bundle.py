@@ -33,7 +33,6 @@ _REFUSED: Final[Mapping[str, str]] = {
     "plan.json": "compiled plans are not run here: build the bundle of Rego (opa build -t rego)",
     "patch.json": "delta bundles are not taken: publish whole ones",
 }
-_ROLES: Final = frozenset({MANIFEST, SIGNATURES, *_DATA, *_REFUSED})
 _MANIFEST_FIELDS: Final = frozenset({"revision", "roots", "wasm", "rego_version", "file_rego_versions", "metadata"})
 _COMMENT_OR_STRING: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|`[^`]*`|#[^\n]*')
 _PACKAGE: Final = re.compile(r'\bpackage\s+([A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*|\s*\[\s*"[^"\\\n]*"\s*\])*)')

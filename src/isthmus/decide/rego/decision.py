@@ -37,10 +37,3 @@ class DecisionLog(Protocol):
     """Where decisions are told. Must not block nor raise: the answer to Envoy comes after it."""
 
     def log(self, decision: Decision) -> None: ...
-
-
-class Silent:
-    """No decision log."""
-
-    def log(self, decision: Decision) -> None:
-        return

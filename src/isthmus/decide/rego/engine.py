@@ -1,7 +1,7 @@
 """One compiled Rego policy: modules and data in, values out. The engine is rego-cpp, by ``regopy``.
 
-Compiled once; a query costs a third of a millisecond. What the engine would take for undefined where OPA refuses to
-compile is refused here (``plan.py``). An input that the engine would read wrong is not given to it.
+Compiled once; of an input it is given what it reads (``need.py``), and nothing that it would read wrong (``give.py``).
+What the engine would take for undefined where OPA refuses to compile is refused here (``plan.py``).
 """
 
 from __future__ import annotations
@@ -11,20 +11,17 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from isthmus.decide.rego.give import MOST_NESTED, give
 from isthmus.decide.rego.library import regopy
-from isthmus.decide.rego.literal import canonical, escaped, nesting, package_of
+from isthmus.decide.rego.literal import canonical, nesting, package_of
 from isthmus.decide.rego.load import load_plan
+from isthmus.decide.rego.need import Need, needed, reads
 from isthmus.decide.rego.plan import is_rule, problems
 from isthmus.decide.rego.source import Policy
 from isthmus.errors import PolicyBroken, Undecided
 
 MASK, DROP = "system/log/mask", "system/log/drop"
 """Rules with which a policy says what its decision log must not hold (OPA)."""
-MOST_NESTED = 100
-"""Deeper values are not given to the engine, whose parser is recursive."""
-_LONGEST_INT = 1 << 63
-_FEW_DIGITS = re.compile(r"-?\d{1,9}(\.\d{1,6})?")
-"""Numbers that the fast way of giving an input keeps as they are."""
 _NEWLINE = b"\n"
 _ERROR = re.compile(r"errormsg (\d+):")
 _PLACE = re.compile(r"\(error (\d+):")
@@ -40,9 +37,11 @@ UNDEFINED = Undefined()
 class Engine:
     """``evaluate`` may be called from any thread. Made by :func:`compile_policy`."""
 
-    def __init__(self, bundle: Any, paths: frozenset[str]) -> None:
+    def __init__(self, bundle: Any, paths: frozenset[str], need: Need | None = None) -> None:
+        """``need``: what its rules read of an input."""
         self._bundle = bundle
         self._paths = paths
+        self._need = need
         self._free: list[Any] = []
         """Interpreters that nobody uses now: each has an input of its own."""
 
@@ -62,7 +61,7 @@ class Engine:
         except IndexError:
             interpreter = _interpreter()
         try:
-            _give(interpreter, document)
+            give(interpreter, needed(document, self._need))
             return _value(_ask(interpreter, self._bundle, path))
         except Undecided:
             raise
@@ -96,7 +95,7 @@ def compile_policy(policy: Policy, paths: Sequence[str]) -> Engine:
     found += tuple(f"there is no rule data.{path.replace('/', '.')}" for path in missing)
     if found:
         raise PolicyBroken("; ".join(found))
-    engine = Engine(bundle, frozenset(path for path in asked if is_rule(plan, path)))
+    engine = Engine(bundle, frozenset(path for path in asked if is_rule(plan, path)), reads(plan))
     _verify(bundle, paths)
     return engine
 
@@ -169,49 +168,6 @@ def _value(text: str | None) -> Any:
     if text.startswith("(error"):
         raise Undecided(f"the engine failed: {_message(text)}")
     (value,) = json.loads(text)["expressions"]
-    return value
-
-
-def _give(interpreter: Any, document: Any) -> None:
-    """As values where the engine keeps them as they are, else as JSON, which it reads ever slower as it grows."""
-    if _plain(document, 0):
-        interpreter.set_input(_escaped(document))
-    else:
-        text = json.dumps(_unescaped(document), ensure_ascii=False, allow_nan=False)
-        interpreter.set_input_term(text)
-
-
-def _plain(value: Any, depth: int) -> bool:
-    """Whether every number is one that the fast way keeps. Raises Undecided for what is nested too deep."""
-    if depth > MOST_NESTED:
-        raise Undecided(f"the input is nested deeper than {MOST_NESTED}")
-    if isinstance(value, dict | list | tuple):
-        # All of them, whatever the first is: the depth of each counts.
-        below = [_plain(each, depth + 1) for each in (value.values() if isinstance(value, dict) else value)]
-        return all(below)
-    if isinstance(value, float):
-        return _FEW_DIGITS.fullmatch(repr(value)) is not None
-    return not isinstance(value, int) or -_LONGEST_INT <= value < _LONGEST_INT
-
-
-def _escaped(value: Any) -> Any:
-    if isinstance(value, str):
-        return escaped(value)
-    if isinstance(value, dict):
-        return {escaped(key): _escaped(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_escaped(each) for each in value]
-    return value
-
-
-def _unescaped(value: Any) -> Any:
-    """With what :func:`escaped` makes of halves of surrogate pairs."""
-    if isinstance(value, str):
-        return json.loads(f'"{escaped(value)}"')
-    if isinstance(value, dict):
-        return {_unescaped(key): _unescaped(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_unescaped(each) for each in value]
     return value
 
 

@@ -19,17 +19,25 @@ from isthmus.model.rego_bundle import BundleSource
 
 _TOTAL: Final = timedelta(seconds=60)
 _CONNECT: Final = timedelta(seconds=5)
-_ACCEPT: Final = "application/gzip, application/octet-stream, application/vnd.openpolicyagent.bundles"
+_HOLDS: Final = "application/vnd.openpolicyagent.bundles"
+"""The type of what a server answers that holds questions until it has something new (OPA: HTTP long polling)."""
+_ACCEPT: Final = f"application/gzip, application/octet-stream, {_HOLDS}"
+_HELD: Final = timedelta(seconds=30)
+"""For how long a server is asked to hold a question."""
 _LONGEST_TAG: Final = 1000
 _POST: Final = timedelta(seconds=20)
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """``packed`` None: still that of the tag. ``tag``: an ETag, or what tells one content of a file from another."""
+    """``packed`` None: still that of the tag. ``tag``: an ETag, or what tells one content of a file from another.
+
+    ``holds``: the server answers the next question when it has something new, so it need not wait.
+    """
 
     packed: bytes | None = field(repr=False)
     tag: str | None
+    holds: bool = False
 
 
 class BundleFetcher(Protocol):
@@ -49,25 +57,33 @@ class AnyBundleFetcher:
             return await asyncio.to_thread(_read, Path(source.location), tag)
         if self._trust is None:
             self._trust = ssl.create_default_context()
-        headers = {} if tag is None else {"if-none-match": tag}
+        # No deltas: they are not taken. Servers that do not know the preference leave it aside (RFC 7240).
+        wait = f"modes=snapshot;wait={_HELD.total_seconds():.0f}"
+        headers = {} if tag is None else {"if-none-match": tag, "prefer": wait}
+        total = _TOTAL if tag is None else _TOTAL + _HELD
         if token is not None:
             headers["authorization"] = f"Bearer {token}"
         try:
             async with (
-                asyncio.timeout(_TOTAL.total_seconds()),
-                new_client(self._trust, _TOTAL, _CONNECT, accept=_ACCEPT) as client,
+                asyncio.timeout(total.total_seconds()),
+                new_client(self._trust, total, _CONNECT, accept=_ACCEPT) as client,
                 client.stream("GET", parse_url(source.location, RegoBundleRefused), headers=headers) as response,
             ):
                 if response.status_code == httpx.codes.NOT_MODIFIED and tag is not None:
-                    return Fetched(None, tag)
+                    return Fetched(None, tag, _holds(response))
                 packed = await read_body(response, MAX_BYTES, RegoBundleRefused)
-                return Fetched(packed, _etag(response))
+                return Fetched(packed, _etag(response), _holds(response))
         except TimeoutError:
-            raise RegoBundleRefused(f"no whole answer in {_TOTAL.total_seconds():g} s") from None
+            raise RegoBundleRefused(f"no whole answer in {total.total_seconds():g} s") from None
         except httpx.TimeoutException:
             raise RegoBundleRefused("no answer in time") from None
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as fault:
             raise RegoBundleRefused(str(fault) or type(fault).__name__) from None
+
+
+def _holds(response: httpx.Response) -> bool:
+    kind: str = response.headers.get("content-type", "")
+    return kind.partition(";")[0].strip().lower() == _HOLDS
 
 
 def _etag(response: httpx.Response) -> str | None:

@@ -73,12 +73,12 @@ def _form(text: str, *, strict: bool) -> dict[str, list[str]]:
 
 
 def _body(headers: Mapping[str, str], body: bytes) -> tuple[Any, bool]:
-    """What the body says, and whether it is cut off: then nothing is said of it. gRPC is not looked into."""
+    """What the body says, and whether it is cut off: then nothing is said of it."""
     kind = headers.get("content-type", "")
     if headers.get(_PARTIAL) == "true":
         return None, True
     parse = next((parse for name, parse in _PARSERS if name in kind), None)
-    if parse is None or not body:
+    if parse is None or parse is _nothing or not body:
         return None, False
     length = headers.get("content-length")
     if length is not None:
@@ -121,8 +121,12 @@ def _multipart(body: bytes, kind: str) -> Any:
 
 
 def _part(part: Part) -> Any:
-    payload = part.get_payload(decode=True)
-    content = payload if isinstance(payload, bytes) else b""
+    if part.is_multipart():
+        raise Undecided("the body has parts within parts")
+    # As Go's reader: base64 stays as it is.
+    quoted = str(part.get("content-transfer-encoding", "")).strip().lower() == "quoted-printable"
+    payload = part.get_payload(decode=True) if quoted else part.get_payload()
+    content = payload if isinstance(payload, bytes) else str(payload).encode("ascii", "surrogateescape")
     return (
         _json(content)
         if "application/json" in str(part.get("content-type", ""))
@@ -130,8 +134,13 @@ def _part(part: Part) -> Any:
     )
 
 
+def _nothing(_body: bytes, _kind: str) -> None:
+    """gRPC is not looked into."""
+
+
 _PARSERS = (
     ("application/json", _json),
+    ("application/grpc", _nothing),
     ("application/x-www-form-urlencoded", _urlencoded),
     ("multipart/form-data", _multipart),
 )

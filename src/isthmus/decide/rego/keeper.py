@@ -18,12 +18,14 @@ from isthmus.decide.rego.source import Policy
 from isthmus.decide.rego.store import BundleStore
 from isthmus.errors import RegoBundleRefused, StateUnusable
 from isthmus.latest import Latest
-from isthmus.model.rego_bundle import ActiveBundle
+from isthmus.model.rego_bundle import ActiveBundle, BundleSource
 
 log = logging.getLogger(__name__)
 
 FETCHES: Final = "isthmus_rego_bundle_fetches_total"
 """The counter: by policy and by ``success``, ``unchanged``, ``refused`` or ``failure``."""
+_PAUSE: Final = timedelta(seconds=1)
+"""Between two questions to a server that holds them: no more than that, should it not hold them after all."""
 _LONGEST_SLEEP: Final = timedelta(seconds=30)
 """Then the clock is looked at again: a machine that slept wakes to what is long due."""
 
@@ -46,8 +48,6 @@ class BundleStatus:
 class _Watched:
     wish: Wish
     activation: Activation
-    examined: bool = False
-    """Whether what an earlier run left was seen to compile in this one."""
     said: str | None = None
     replaced: list[str] = field(default_factory=list)
 
@@ -140,22 +140,23 @@ class BundleService:
             # Somebody took it away: it is fetched again, for those who start and look for it.
             self._set(watched, replace(before, tag=None))
             return
+        source = _paced(wish.source) if fetched.holds else wish.source
         if fetched.packed is None:
             self._count(wish, "unchanged")
-            self._set(watched, before.unchanged(self._clock(), wish.source, self._jitter()))
+            self._set(watched, before.unchanged(self._clock(), source, self._jitter()))
             return
         try:
             found = await self._take(watched, fetched.packed, fetched.tag)
         except RegoBundleRefused as refused:
             self._count(wish, "refused")
-            self._set(watched, before.rejected(str(refused), fetched.tag, self._clock(), wish.source, self._jitter()))
+            self._set(watched, before.rejected(str(refused), fetched.tag, self._clock(), source, self._jitter()))
         except StateUnusable as fault:
             self._count(wish, "failure")
             why = f"it cannot be kept, and so not be given to who decides: {fault}"
             self._set(watched, before.failed(why, self._clock(), wish.source, self._jitter()))
         else:
             self._count(wish, "success")
-            self._set(watched, before.activated(found, fetched.tag, self._clock(), wish.source, self._jitter()))
+            self._set(watched, before.activated(found, fetched.tag, self._clock(), source, self._jitter()))
             self._coming.discard(found.digest)
             self._prune(watched, before.active)
 
@@ -206,6 +207,11 @@ class BundleService:
 
     def _publish(self) -> None:
         self.status.set({name: _status(one) for name, one in self._watched.items()})
+
+
+def _paced(source: BundleSource) -> BundleSource:
+    """One that is asked again at once, but for a moment."""
+    return replace(source, shortest=min(_PAUSE, source.shortest), longest=min(_PAUSE, source.longest))
 
 
 def _status(watched: _Watched) -> BundleStatus:

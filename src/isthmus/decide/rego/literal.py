@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 _BARE_WITH = re.compile(r"(?m)^[^\n{}]*?\bif[ \t]+(?P<body>(?!\{)[^\n]*\bwith\b[^\n]*(?:\n[ \t]+with\b[^\n]*)*)$")
 _INPUT = "data.isthmus_input"
 _NAMED_INPUT = re.compile(r"(?<![.\w])(?P<value>input)\b")
@@ -23,7 +24,7 @@ _TOKEN = re.compile(r'#[^\n]*|`[^`]*`|\$?"(?:[^"\\\n]|\\.)*"')
 def escaped(text: str) -> str:
     """A string as it stands between quotes. Half of a surrogate pair becomes U+FFFD, as it does in Go."""
     whole = text if text.isascii() else _SURROGATE.sub("\ufffd", text)
-    return json.dumps(whole, ensure_ascii=False)[1:-1]
+    return _encode(whole)[1:-1]
 
 
 def canonical(module: str) -> str:

@@ -23,7 +23,7 @@ def problems(plan: Mapping[str, Any], known: Callable[[str], bool]) -> tuple[str
     found: list[str] = []
     for function in plan["funcs"]["funcs"]:
         defined = {each["name"] for each in plan["funcs"]["funcs"]}
-        for statement in _statements(function["blocks"]):
+        for statement in statements(function["blocks"]):
             problem = _call_problem(statement, defined, known)
             if problem is not None:
                 found.append(f"{_place(statement['stmt'], files)}{problem}")
@@ -37,14 +37,15 @@ _UNBOUND = "a variable that nothing binds is used (OPA: rego_unsafe_var_error)"
 def is_rule(plan: Mapping[str, Any], path: str) -> bool:
     """Whether a rule, or a package with rules, stands at ``path``: else only data could."""
     plans = (one for one in plan["plans"]["plans"] if one["name"] == path)
-    return any(one["type"] == "CallStmt" for found in plans for one in _statements(found["blocks"]))
+    return any(one["type"] == "CallStmt" for found in plans for one in statements(found["blocks"]))
 
 
-def _statements(blocks: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def statements(blocks: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Of ``blocks`` and of what is within them, in order."""
     for block in blocks:
         for statement in block["stmts"]:
             yield statement
-            yield from _statements(_inner(statement["stmt"]))
+            yield from statements(_inner(statement["stmt"]))
 
 
 def _inner(statement: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
@@ -74,7 +75,7 @@ def _unbound(function: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The statements that read a local variable which no statement before them wrote."""
     written = set(function["params"])
     at: Mapping[str, Any] = {}
-    for one in _statements(function["blocks"]):
+    for one in statements(function["blocks"]):
         statement = one["stmt"]
         at = statement if "file" in statement else at
         if any(local not in written for local in _read(one["type"], statement)):
@@ -90,11 +91,11 @@ def _read(type_: str, statement: Mapping[str, Any]) -> Iterator[int]:
         if isinstance(operand, dict):
             if operand["type"] == "local":
                 yield operand["value"]
-        elif isinstance(operand, int) and type_ not in _NUMBERS:
+        elif isinstance(operand, int) and type_ not in NUMBERS:
             yield operand
 
 
-_NUMBERS = frozenset({"AssignIntStmt", "MakeNumberIntStmt"})
+NUMBERS = frozenset({"AssignIntStmt", "MakeNumberIntStmt"})
 """Statements whose ``value`` is a number, not a local variable."""
 
 

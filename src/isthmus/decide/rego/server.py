@@ -12,11 +12,13 @@ import asyncio
 import logging
 import os
 import random
+import resource
 import stat
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,12 +27,13 @@ from typing import Any
 import grpc
 
 from isthmus.answering import Settings, answer
-from isthmus.decide.rego.decider import Active, Decider
+from isthmus.decide.rego.decider import Active, Checked, Decider
 from isthmus.decide.rego.decision import DecisionLog
 from isthmus.decide.rego.decision_log import DecisionLogger, read_settings
 from isthmus.decide.rego.engine import compile_policy
 from isthmus.decide.rego.fetch import HttpDecisionPost
 from isthmus.decide.rego.load import examine_all
+from isthmus.decide.rego.overrun import Evaluations
 from isthmus.decide.rego.source import Module, Policy
 from isthmus.decide.rego.store import BundleStore
 from isthmus.envoy_api.packages import ext_authz_service_v3
@@ -45,6 +48,9 @@ _THREADS = 8
 _THREADS_OF_ONE = 4
 """Of the policies of one place: what takes long, or never ends, must leave others some."""
 _LOOK_SECONDS = 1.0
+_WATCH_SECONDS = 0.2
+_OVERRUN = 70
+"""The process's exit code (EX_SOFTWARE)."""
 _LAST_SECONDS = 1.5
 """For what is not logged yet when the process is to end."""
 _UNWRITTEN_BYTES = 4 << 20
@@ -70,6 +76,8 @@ class RegoService:
         self._absent: set[str] = set()
         """Policies whose bundle was not here."""
         self._updating = asyncio.Lock()
+        self._evaluations = Evaluations(time.monotonic)
+        self._watching = asyncio.create_task(self._watch())
         self._looking = asyncio.create_task(self._look_again()) if store is not None else None
 
     @property
@@ -89,7 +97,7 @@ class RegoService:
         wanted = [name for name in names.split(",") if name]
         turn = self._turns.setdefault(names, asyncio.Semaphore(_THREADS_OF_ONE))
         await turn.acquire()
-        running = asyncio.get_running_loop().run_in_executor(self._threads, self.decider.check, wanted, request)
+        running = asyncio.get_running_loop().run_in_executor(self._threads, self._decide, wanted, request)
         # Who gives up waiting leaves a thread at work: the turn is over when that is.
         running.add_done_callback(lambda _: turn.release())
         checked = await asyncio.shield(running)
@@ -97,9 +105,24 @@ class RegoService:
             self._log.log(decision)
         return checked.response
 
+    def _decide(self, wanted: Sequence[str], request: Any) -> Checked:
+        with self._evaluations.one(", ".join(wanted)):
+            return self.decider.check(wanted, request)
+
+    async def _watch(self) -> None:
+        """A thread cannot be ended, so the process is: whoever started it starts it again."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            # Compiling takes memory, too.
+            why = self._evaluations.overrun(0 if self._updating.locked() else _resident())
+            if why is not None:
+                logger.error("%s: this process ends, and is started again", why)
+                os._exit(_OVERRUN)
+
     async def update(self, settings: Settings) -> None:
         async with self._updating:
             await self._update(settings)
+            self._evaluations.settled(_resident())
 
     async def _look_again(self) -> None:
         """For bundles that were not there when they were told of."""
@@ -191,7 +214,7 @@ class RegoService:
     async def close(self) -> None:
         if self._logger is not None:
             await self._logger.drain(_LAST_SECONDS)
-        tasks = [task for task in (self._logging, self._looking) if task is not None]
+        tasks = [task for task in (self._logging, self._looking, self._watching) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -223,6 +246,13 @@ async def _lines_to(descriptor: int) -> Callable[[bytes], bool]:
         return True
 
     return write
+
+
+def _resident() -> int:
+    """Bytes; 0 where the system does not say."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return 0
 
 
 def _nowhere(_line: bytes) -> bool:
