@@ -23,7 +23,7 @@ from tests.real.client_authentication import Shop, authentication, world
 from tests.real.edge import ROOT, named
 from tests.real.fields import enforces
 from tests.real.traffic import Manifest, dump, manifest, routes, service, to, workload
-from tests.real.up import Up, children_of, eventually, isthmus
+from tests.real.up import Up, arguments_of, children_of, contents, eventually, isthmus
 
 pytestmark = pytest.mark.real
 
@@ -70,10 +70,6 @@ CONSUMERS = (
     consumer("partner", certificates=["Partner.example"]),
     consumer("plain"),
 )
-
-
-def _argv(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 class Keys:
@@ -215,21 +211,22 @@ def test_before_a_workload_whatever_gateway_it_comes_by(shop: Shop, key: str) ->
         lines = shop.up.access_log("sidecar~shop~inner-1")
         return [line["reason"] for line in lines if line["status"] == 401]
 
-    eventually(lambda: refused() == ["credential-missing"] * 2, 30)
+    eventually(lambda: refused() == ["credential-missing"] * 2, 60)
 
 
 def test_an_expired_key(shop: Shop, keys: Keys) -> None:
     ending = keys.make("shop/mobile", "--expires", "1s")
-    eventually(lambda: shop.ask("header", x_api_key=ending).refused == (401, "api-key-expired"), 20)
+    eventually(lambda: shop.ask("header", x_api_key=ending).refused == (401, "api-key-expired"), 60)
 
 
 def test_rotated_both_are_good_for_a_while(shop: Shop, keys: Keys) -> None:
     old = keys.make()
     assert shop.ask("header", x_api_key=old).status == 200
-    new = keys.run("key", "rotate", ApiKey.parse(old).id, "--grace", "3s")["key"]
+    new = keys.run("key", "rotate", ApiKey.parse(old).id, "--grace", "1h")["key"]
     assert [shop.ask("header", x_api_key=one).status for one in (old, new)] == [200, 200]
-    eventually(lambda: shop.ask("header", x_api_key=old).refused == (401, "api-key-expired"), 20)
-    assert shop.ask("header", x_api_key=new).status == 200
+    newest = keys.run("key", "rotate", ApiKey.parse(new).id, "--grace", "1s")["key"]
+    eventually(lambda: shop.ask("header", x_api_key=new).refused == (401, "api-key-expired"), 60)
+    assert [shop.ask("header", x_api_key=one).status for one in (old, newest)] == [200, 200]
 
 
 def test_a_key_that_was_asked_for_before_it_was_made(shop: Shop, keys: Keys) -> None:
@@ -238,7 +235,7 @@ def test_a_key_that_was_asked_for_before_it_was_made(shop: Shop, keys: Keys) -> 
     assert shop.ask("header", x_api_key=made.text).status == 401
     store = CredentialStore.of(StateDir.at(shop.up.state))
     store.add(KeyRecord(made.id, "shop/mobile", made.digest, datetime.now(UTC)))
-    eventually(lambda: shop.ask("header", x_api_key=made.text).status == 200, 10)
+    eventually(lambda: shop.ask("header", x_api_key=made.text).status == 200, 60)
 
 
 def test_a_revoked_key_is_refused_within_a_second(shop: Shop, keys: Keys) -> None:
@@ -270,12 +267,12 @@ def test_who_is_in_no_manifest_any_more_is_nobody(shop: Shop, keys: Keys) -> Non
     assert shop.ask("header", x_api_key=key).status == 200
     shop.up.write("consumers.yaml", dump(*CONSUMERS[:2]))
     try:
-        eventually(lambda: shop.ask("header", x_api_key=key).refused == (401, "consumer-unknown"), 20)
+        eventually(lambda: shop.ask("header", x_api_key=key).refused == (401, "consumer-unknown"), 60)
         made = isthmus("consumer", "key", "create", "shop/plain", "--state", str(shop.up.state))
         assert "note: no Consumer shop/plain is in the manifests" in made.stderr
     finally:
         shop.up.write("consumers.yaml", dump(*CONSUMERS))
-    eventually(lambda: shop.ask("header", x_api_key=key).status == 200, 20)
+    eventually(lambda: shop.ask("header", x_api_key=key).status == 200, 60)
 
 
 def test_the_commands_know_the_consumers(keys: Keys, key: str) -> None:
@@ -287,29 +284,27 @@ def test_the_commands_know_the_consumers(keys: Keys, key: str) -> None:
 
 
 def test_without_its_process_nobody_gets_in(shop: Shop, key: str) -> None:
-    pid = next(pid for pid in children_of(shop.up.process.pid) if b"isthmus.decide.client.server" in _argv(pid))
+    pid = next(pid for pid in children_of(shop.up.process.pid) if "isthmus.decide.client.server" in arguments_of(pid))
     os.kill(pid, signal.SIGSTOP)
     try:
         assert shop.ask("header", x_api_key=key).refused == (503, "policy-service-unavailable")
         assert shop.ask("free").status == 200
     finally:
         os.kill(pid, signal.SIGCONT)
-    eventually(lambda: shop.ask("header", x_api_key=key).status == 200, 20)
+    eventually(lambda: shop.ask("header", x_api_key=key).status == 200, 60)
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: shop.ask("header", x_api_key=key).status == 200, 30)
+    eventually(lambda: shop.ask("header", x_api_key=key).status == 200, 60)
 
 
 def test_no_key_is_written_anywhere(shop: Shop, key: str, backend: Backend) -> None:
     """Last: whatever the tests before did with it."""
     secret = ApiKey.parse(key).secret.encode()
-    found = [str(file) for file in shop.up.state.rglob("*") if file.is_file() and secret in file.read_bytes()]
-    assert found == []
+    assert [str(file) for file, content in contents(shop.up.state) if secret in content] == []
     for proxy in [*shop.up.ready["gateways"], *shop.up.ready["workloads"]]:
-        transport = httpx.HTTPTransport(uds=proxy["admin_socket"])
-        with httpx.Client(transport=transport, trust_env=False, timeout=20) as admin:
+        transport = httpx.HTTPTransport(uds=proxy["admin_socket"], verify=False)
+        with httpx.Client(transport=transport, trust_env=False, verify=False, timeout=20) as admin:
             assert secret not in admin.get("http://envoy/config_dump?include_eds").content
     seen = [saw for saw in backend.seen if secret.decode() in json.dumps(saw)]
     assert seen == []
     digest = ApiKey.parse(key).digest
-    holding = {file.parent.name for file in shop.up.state.rglob("*") if file.is_file() and digest in file.read_bytes()}
-    assert holding == {"credentials"}
+    assert {file.parent.name for file, content in contents(shop.up.state) if digest in content} == {"credentials"}

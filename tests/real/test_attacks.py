@@ -12,11 +12,12 @@ import pytest
 
 from isthmus.jwks.store import load_signing_key
 from tests.real.attacking import h2_status, said, status_of
-from tests.real.attacks import FRAMING, H2, HOST, PATHS, headers, places, tokens
+from tests.real.attacks import FRAMING, H2, HOST, PATHS, headers, keys, places, tokens
 from tests.real.backend import Backend
+from tests.real.client_authentication import authentication
 from tests.real.forging import Forger
 from tests.real.traffic import Manifest, dump, gateway, manifest, routes, server, service, to, workload
-from tests.real.up import Up, development_jwks, eventually
+from tests.real.up import Up, development_jwks, eventually, isthmus
 
 pytestmark = pytest.mark.real
 
@@ -24,6 +25,8 @@ ISSUER = "https://known.example.com"
 EDGE = "gateway~shop~edge"
 PAGE = Path(__file__).parents[2] / "docs" / "attacks.md"
 CLAIMED = {"x-user-id", "x-payload", "x-admin"}
+KEYED = ("keys", "perhaps")
+"""Routes that take API keys; the first needs one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ NAMES = {
     "tokens": list(tokens(Forger.new(ISSUER))),
     "places": list(places(Forger.new(ISSUER))),
     "headers": list(headers()),
+    "keys": list(keys("", "")),
     "paths": list(PATHS),
     "framing": list(FRAMING),
     "h2": list(H2),
@@ -55,7 +59,13 @@ def world(jwks: str, port: int) -> Iterator[Manifest]:
     secured = server(8443, HOST, protocol="HTTPS", tls={"mode": "SIMPLE", "credentialName": "web"})
     yield gateway("edge", server(8080), secured)
     cors = {"allowOrigins": [{"exact": "https://app.example"}], "allowMethods": ["GET"]}
-    yield routes("web", [HOST], {"corsPolicy": cors, "route": [to("web")]}, gateways=["edge"])
+    taken = [{"name": name, "match": [{"uri": {"exact": f"/{name}"}}], "route": [to("web")]} for name in KEYED]
+    yield routes("web", [HOST], *taken, {"corsPolicy": cors, "route": [to("web")]}, gateways=["edge"])
+    where = {"headers": ["x-api-key", "authorization"], "query": ["api_key"], "cookies": ["key"]}
+    for name in KEYED:
+        target = {"kind": "VirtualService", "name": "web", "sectionName": name}
+        yield authentication(name, {"apiKey": where}, required=name == "keys", targetRefs=[target])
+    yield {**manifest("Consumer", "mobile", {}), "apiVersion": "isthmus.dev/v1alpha1"}
     yield routes("any", ["*.any.example"], {"route": [to("web")]}, gateways=["edge"])
     yield service("web")
     yield workload("web", port, {"app": "web"})
@@ -84,6 +94,7 @@ class Mesh:
     up: Up
     web: Backend
     good: Forger
+    keys: tuple[str, str]
 
     def over_http(self, raw: str) -> Outcome:
         """Of exactly this, and a line that ends it, as the others end."""
@@ -96,7 +107,7 @@ class Mesh:
     def _compared(self, send: Callable[[], int]) -> Outcome:
         logged, seen = len(self.up.access_log(EDGE)), len(self.web.seen)
         status = send()
-        line: dict[str, Any] = eventually(lambda: next(iter(self.up.access_log(EDGE)[logged:]), None), 20)
+        line: dict[str, Any] = eventually(lambda: next(iter(self.up.access_log(EDGE)[logged:]), None))
         return Outcome(status, line["reason"], tuple(self.web.seen[seen:]))
 
 
@@ -106,8 +117,17 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     jwks = development_jwks(folder / "state", folder / "jwks.json").read_text()
     with Backend("web") as web, Up(folder, {"all.yaml": dump(*world(jwks, web.port))}) as up:
         good = Forger(load_signing_key(up.state / "tokens"), ISSUER)
-        eventually(lambda: up.get(f"http://{HOST}:8080/open", headers={"host": HOST}).status_code == 200, 20)
-        yield Mesh(up, web, good)
+        eventually(lambda: up.get(f"http://{HOST}:8080/open", headers={"host": HOST}).status_code == 200)
+        # The lines of these requests are there before any that a test looks for.
+        assert up.get(f"http://{HOST}:8080/last", headers={"host": HOST}).status_code == 200
+        eventually(lambda: any(line["path"] == "/last" for line in up.access_log(EDGE)))
+        yield Mesh(up, web, good, (_key(up), _key(up)))
+
+
+def _key(up: Up) -> str:
+    made = isthmus("consumer", "key", "create", "shop/mobile", "--state", str(up.state))
+    assert made.returncode == 0, made.stderr
+    return made.stdout.strip()
 
 
 def expected(name: str, found: Outcome) -> None:
@@ -120,6 +140,8 @@ def expected(name: str, found: Outcome) -> None:
         assert claimed == {}, "without a token nobody claims anything"
         certificate = [value for key, value in saw["headers"] if key == "x-forwarded-client-cert"]
         assert not any("admin" in value for value in certificate)
+        assert "isk_" not in str(saw), "no key arrives"
+        assert "shop/admin" not in str(saw)
         assert saw["path"] == "/open" or (not saw["path"].startswith("/admin/") and saw["path"] != "/admin")
 
 
@@ -137,6 +159,11 @@ def test_where_tokens_are(mesh: Mesh, name: str) -> None:
 @pytest.mark.parametrize("name", NAMES["headers"])
 def test_headers(mesh: Mesh, name: str) -> None:
     expected(name, mesh.over_http(headers()[name]))
+
+
+@pytest.mark.parametrize("name", NAMES["keys"])
+def test_api_keys(mesh: Mesh, name: str) -> None:
+    expected(name, mesh.over_http(keys(*mesh.keys)[name]))
 
 
 @pytest.mark.parametrize("name", NAMES["paths"])

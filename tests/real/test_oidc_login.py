@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.real.chromium import new_page
+from tests.real.client_authentication import jwt
 from tests.real.fields import enforces
 from tests.real.fields_peer import bearer
 from tests.real.login import (
@@ -21,13 +22,14 @@ from tests.real.login import (
     TOLD_SECRET,
     Site,
     callback,
+    endpoints,
     log_in,
     login,
     running,
     seen,
 )
-from tests.real.traffic import dump
-from tests.real.up import eventually
+from tests.real.traffic import dump, routes, to
+from tests.real.up import contents, eventually
 
 pytestmark = pytest.mark.real
 
@@ -184,7 +186,7 @@ def test_what_cannot_follow_a_redirect_is_refused(site: Site) -> None:
     assert site.browser().get(site.url("/mock/api"), accept="application/json").status_code == 401
     assert site.reason("/mock/api") == "login-required"
     assert site.browser().get(site.url("/mock/form"), method="POST").status_code == 401
-    with httpx.Client(verify=site.up.trust(), trust_env=False) as client:
+    with httpx.Client(verify=site.up.trust(), trust_env=False, timeout=30) as client:
         bare = client.get(
             f"https://127.0.0.1:{site.port}/mock/bare",
             headers={"host": SHOP, "x-requested-with": "XMLHttpRequest"},
@@ -257,7 +259,7 @@ def test_who_logs_out_is_logged_out(site: Site) -> None:
 @enforces(f"{OIDC}refresh")
 def test_a_session_is_renewed_while_the_provider_likes_it(site: Site) -> None:
     browser = site.browser()
-    site.own.lifetime_seconds = 2
+    site.own.lifetime_seconds = 4
     try:
         log_in(site, browser, "/own/page")
         log_in(site, browser, "/", OTHER)
@@ -265,17 +267,17 @@ def test_a_session_is_renewed_while_the_provider_likes_it(site: Site) -> None:
         site.own.lifetime_seconds = 3600
     before = site.own.refreshes
     expired = dict(browser.jars[SHOP])
-    eventually(lambda: browser.get(site.url("/own/page")).status_code == 200 and site.own.refreshes > before, 20)
+    eventually(lambda: browser.get(site.url("/own/page")).status_code == 200 and site.own.refreshes > before, 60)
     assert browser.get(site.url("/own/page")).status_code == 200
     assert browser.jars[SHOP] != expired
     assert not [name for name in browser.jars[OTHER] if "refresh" in name]
     # It began after the other one, and ends after it.
-    eventually(lambda: browser.get(site.url("/", OTHER)).status_code == 302, 20)
+    eventually(lambda: browser.get(site.url("/", OTHER)).status_code == 302, 60)
 
 
 def test_a_session_that_lost_its_id_token_begins_anew(site: Site) -> None:
     browser = site.browser()
-    site.own.lifetime_seconds, site.own.id_token_on_refresh = 2, False
+    site.own.lifetime_seconds, site.own.id_token_on_refresh = 4, False
     try:
         log_in(site, browser, "/own/page")
         before = site.own.refreshes
@@ -284,7 +286,7 @@ def test_a_session_that_lost_its_id_token_begins_anew(site: Site) -> None:
             answered = browser.get(site.url("/own/page"))
             return site.own.refreshes > before and answered.status_code == 302
 
-        eventually(renewed, 20)
+        eventually(renewed, 60)
         site.own.lifetime_seconds = 3600
         # The browser is led to log in again, where the provider still knows alice.
         assert browser.follow(site.url("/own/page")).status_code == 200
@@ -297,7 +299,7 @@ def test_where_the_provider_lies_nobody_gets_in(site: Site) -> None:
     assert site.browser().get(site.url("/lying/page")).status_code == 503
     assert site.reason("/lying/page") == "login-unavailable"
     assert site.browser().get(site.url("/lying/callback?code=a&state=b")).status_code == 503
-    eventually(lambda: "ISM7020" in site.up.output and "another issuer" in site.up.output, 30)
+    eventually(lambda: "ISM7020" in site.up.output and "another issuer" in site.up.output, 60)
     site.lost.discovery = {}
     eventually(lambda: site.browser().get(site.url("/lying/page")).status_code == 302, 90)
     # It lies again: what was known stays.
@@ -333,10 +335,39 @@ def test_a_login_comes_while_the_gateway_runs(site: Site) -> None:
     where = {"authorization": f"{nowhere}/a", "token": f"{nowhere}/t", "jwks": f"{nowhere}/j"}
     late = login("late", nowhere, endpoints=where)
     site.up.write("late.yaml", dump(late))
-    eventually(lambda: site.browser().get(site.url("/late/")).status_code == 302, 30)
+    eventually(lambda: site.browser().get(site.url("/late/")).status_code == 302, 60)
     assert site.browser().get(site.url("/own/")).status_code == 302
     site.up.remove("late.yaml")
-    eventually(lambda: site.browser().get(site.url("/late/")).status_code == 200, 30)
+    eventually(lambda: site.browser().get(site.url("/late/")).status_code == 200, 60)
+
+
+def test_where_claims_choose_the_route_a_login_takes_its_sessions_alone(site: Site) -> None:
+    """First comes a route that takes bearer tokens of the same issuer, too; their claims lead to one that does not."""
+    staff = {"uri": {"prefix": "/chosen"}, "headers": {"@request.auth.claims.groups": {"exact": "staff"}}}
+    http = [
+        {"name": name, "match": [match], "headers": {"response": {"set": {"x-taken": name}}}, "route": [to("web")]}
+        for name, match in (("staff", staff), ("any", {"uri": {"prefix": "/chosen"}}))
+    ]
+    secret = {"name": "told", "key": "password"}
+    session = login("chosen", BEARERS, endpoints=endpoints(site.told), clientSecretRef=secret)
+    both = [{"kind": "VirtualService", "name": "chosen", "sectionName": name} for name in ("staff", "any")]
+    session["spec"]["targetRefs"] = both
+    bearers = {**session, "metadata": {"name": "any", "namespace": "shop"}}
+    bearers["spec"] = {"targetRefs": both[1:], "methods": [jwt(BEARERS)]}
+    site.up.write("chosen.yaml", dump(routes("chosen", [SHOP], *http, gateways=["edge"]), session, bearers))
+    site.told.claims, site.told.lifetime_seconds = {"iss": BEARERS, "groups": ["staff"]}, 3600
+    try:
+        eventually(lambda: site.browser().get(site.url("/chosen/")).status_code == 302, 60)
+        page = log_in(site, site.browser(), "/chosen/page")
+        assert (page.status_code, page.headers["x-taken"]) == (200, "staff")
+        plain = site.browser().get(site.url("/chosen/"), authorization=f"Bearer {bearer(site.up, BEARERS)}")
+        assert (plain.status_code, plain.headers["x-taken"]) == (200, "any")
+        token = bearer(site.up, BEARERS, groups=["staff"])
+        refused = site.browser().get(site.url("/chosen/bearer"), authorization=f"Bearer {token}")
+        assert (refused.status_code, site.reason("/chosen/bearer")) == (401, "credential-missing")
+    finally:
+        site.told.claims = {}
+        site.up.remove("chosen.yaml")
 
 
 def test_a_person_logs_in_and_out(site: Site) -> None:
@@ -372,7 +403,6 @@ def test_secrets_stay_where_they_belong(site: Site) -> None:
     key = (site.up.state / "oidc" / "cookie.key").read_bytes()
     assert (site.up.state / "oidc" / "cookie.key").stat().st_mode & 0o777 == 0o600
     needles = (SECRET.encode(), key, key.hex().encode())
-    for file in site.up.state.rglob("*"):
-        if file.is_file() and file.name != "cookie.key":
-            assert not any(needle in file.read_bytes() for needle in needles), file
+    for file, content in contents(site.up.state):
+        assert file.name == "cookie.key" or not any(needle in content for needle in needles), file
     assert SECRET not in site.up.output

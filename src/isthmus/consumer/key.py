@@ -20,10 +20,6 @@ PREFIX = "isk_"
 ID_LENGTH = 12
 SECRET_LENGTH = 32
 _CHECKSUM_LENGTH = 6
-LENGTH = len(PREFIX) + ID_LENGTH + 1 + SECRET_LENGTH + _CHECKSUM_LENGTH
-PATTERN = rf"\bisk_[0-9A-Za-z]{{{ID_LENGTH}}}_[0-9A-Za-z]{{{SECRET_LENGTH + _CHECKSUM_LENGTH}}}\b"
-"""For scanners of texts; what it finds and :meth:`ApiKey.parse` takes is a key."""
-
 _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _FORM = re.compile(rf"isk_([0-9A-Za-z]{{{ID_LENGTH}}})_([0-9A-Za-z]{{{SECRET_LENGTH}}})([0-9A-Za-z]{{6}})", re.ASCII)
 _ID = re.compile(rf"[0-9A-Za-z]{{{ID_LENGTH}}}", re.ASCII)

@@ -62,8 +62,10 @@ _CHANGES = sql.Table(
 _LOG_LENGTH = 10_000
 _CONNECT_SECONDS = 2
 _STATEMENT_MS = 2_000
-_BUSY_SECONDS = 5
+_BUSY_SECONDS = 3
 _AGAIN_SECONDS = 0.02
+_LOCKED = "database is locked"
+"""SQLite's words (SQLITE_BUSY)."""
 
 
 class CredentialStore:
@@ -107,6 +109,9 @@ class CredentialStore:
                 connect_args={
                     "connect_timeout": _CONNECT_SECONDS,
                     "tcp_user_timeout": _STATEMENT_MS,
+                    # Of a machine that went away with a question the system hears after two hours otherwise.
+                    "keepalives_idle": _CONNECT_SECONDS,
+                    "keepalives_interval": _CONNECT_SECONDS,
                     "options": f"-c statement_timeout={_STATEMENT_MS}",
                     "application_name": "isthmus",
                     "client_encoding": "utf8",  # a database that was made without a locale has none
@@ -268,8 +273,10 @@ class CredentialStore:
             yield
         except SQLAlchemyError as failed:
             # The driver's own words, on one line; parameters are hidden, and no driver repeats a password.
-            said = " ".join(str(getattr(failed, "orig", None) or failed).split())
-            raise CredentialsUnavailable(f"{self.shown}: {said[:300]}") from failed
+            said = " ".join(str(getattr(failed, "orig", None) or failed).split())[:300]
+            if said == _LOCKED:
+                said = f"another program has held it for {_BUSY_SECONDS} s ({said}): try again when that is done"
+            raise CredentialsUnavailable(f"{self.shown}: {said}") from failed
 
 
 _BEGIN = sql.text(

@@ -53,9 +53,10 @@ async def asked(
     token: dict[str, Any] | None = None,
     certificate: str = "",
     failure: str = "",
+    login: str | None = None,
 ) -> object:
     """The reason of a refusal, or how somebody was verified; None: nothing was brought."""
-    question = Question(accepted, {"authorization": authorization}, "/", certificate, token, failure or None)
+    question = Question(accepted, {"authorization": authorization}, "/", certificate, token, failure or None, login)
     found = await TOKENS.check(question, NOW)
     assert TOKENS.brings(question) or not isinstance(found, Verified)
     match found:
@@ -83,6 +84,8 @@ async def test_what_envoy_verified_is_taken_of_the_routes_issuers() -> None:
 async def test_opaque_tokens() -> None:
     assert await asked(OPAQUE, "Bearer good") == "introspection"
     assert await asked(OPAQUE, "bearer  good ") == "introspection"
+    assert await asked(OPAQUE, "BEARER\tgood") == "introspection"
+    assert await asked(OPAQUE, "Bearer") == await asked(OPAQUE, "Bearer good, Bearer good") == "token-inactive"
     assert await asked(OPAQUE, "Bearer bad") == "token-inactive"
     assert await asked(OPAQUE, "Bearer ") == "token-inactive"
     assert await asked(OPAQUE, "Basic YTpi") is None
@@ -128,3 +131,28 @@ async def test_an_opaque_token_that_is_bound_is_so_everywhere() -> None:
 async def test_what_looks_like_a_jwt_and_is_none_is_opaque() -> None:
     for token in ("a.b.c", "a.W10.c", "a.!!.c", "..", f"a.{'x' * 5000}.c"):
         assert await asked(EITHER, f"Bearer {token}", failure="x") == "token-inactive"
+
+
+async def test_a_login_takes_its_sessions_and_no_bearer_tokens_of_its_issuer() -> None:
+    session = {"iss": ISSUER, "sub": "alice"}
+    login = Accepted(logins=("1f",))
+    assert await asked(login, token=session, login="1f") == "jwt"
+    assert await asked(login, token=session, login="another") == "jwt-issuer-unknown"
+    assert await asked(login, f"Bearer {jwt(**session)}", token=session) is None, "as if nothing were brought"
+    beside = Accepted(logins=("1f",), issuers=(OTHER,))
+    assert await asked(beside, token=session, login="1f") == "jwt"
+    assert await asked(beside, token=session) == "jwt-issuer-unknown"
+    assert await asked(beside, token={"iss": OTHER}) == "jwt"
+
+
+async def test_an_issuer_takes_tokens_and_no_sessions_of_logins_there() -> None:
+    session = {"iss": ISSUER, "sub": "alice"}
+    assert await asked(Accepted(issuers=(ISSUER,)), token=session) == "jwt"
+    assert await asked(Accepted(issuers=(ISSUER,)), token=session, login="1f") is None
+
+
+async def test_a_session_needs_no_certificate_where_tokens_do() -> None:
+    accepted = Accepted(logins=("1f",), issuers=(ISSUER,), bound=(ISSUER,))
+    session = {"iss": ISSUER, "sub": "alice"}
+    assert await asked(accepted, token=session, login="1f") == "jwt"
+    assert await asked(accepted, token=session) == "token-not-bound"

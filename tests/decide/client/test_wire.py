@@ -100,3 +100,22 @@ def test_a_refusal() -> None:
     (challenge,) = built.denied_response.headers
     assert (challenge.header.key, challenge.header.value) == ("www-authenticate", "ApiKey")
     assert to_plain(built.dynamic_metadata.fields["reason"]) == "api-key-revoked"
+
+
+def test_a_session_says_whose_login_it_is_of() -> None:
+    asked = request(Accepted(logins=("1f",)))
+    found = asked.attributes.metadata_context.filter_metadata["envoy.filters.http.jwt_authn"]
+    found.update({"payload": {"sub": "alice"}, "login:1f": {"alg": "RS256"}})
+    assert read_question(asked, {}).login == "1f"
+    found.Clear()
+    found.update({"payload": {"sub": "alice"}, "header": {"alg": "RS256"}})
+    assert read_question(asked, {}).login is None
+
+
+def test_a_consent_is_that_of_what_is_known_now() -> None:
+    mobile = Verified("api-key", "shop/mobile")
+    for plan in ("gold", "silver", "gold"):
+        built = build_answer(Answer(mobile, ConsumerFacts(plan=plan)))
+        assert to_plain(built.dynamic_metadata.fields["plan"]) == plan
+    with_path = build_answer(Answer(mobile, ConsumerFacts(plan="gold"), Cleaned(path="/a")))
+    assert [one.header.value for one in with_path.ok_response.headers] == ["/a", "shop/mobile"]

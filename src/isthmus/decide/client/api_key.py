@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,17 +13,19 @@ from isthmus.consumer.key import PREFIX, ApiKey, KeyMalformed
 from isthmus.consumer.record import KeyRecord, KeyState
 from isthmus.decide.client.outcome import Outcome, Refused, Verified
 from isthmus.decide.client.question import Question
-from isthmus.model.client_authentication import ApiKeyMethod
+from isthmus.model.client_authentication import API_KEY_SCHEME, ApiKeyMethod
 
 METHOD = "api-key"
-CHALLENGE = "ApiKey"
+CHALLENGE = API_KEY_SCHEME
 _UNKNOWN = Refused("api-key-unknown", 401, CHALLENGE)
 _REFUSED = {
     KeyState.REVOKED: Refused("api-key-revoked", 401, CHALLENGE),
     KeyState.EXPIRED: Refused("api-key-expired", 401, CHALLENGE),
 }
-_SCHEMES = ("bearer ", "apikey ")
+_SCHEMES = ("bearer", "apikey")
 """Before a key in ``authorization``."""
+_SPACE = " \t"
+_BETWEEN = re.compile(r"[\s,]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +69,18 @@ def find_keys(question: Question) -> tuple[tuple[str, ...], Cleaned]:
 
 
 def _in_header(name: str, question: Question) -> Iterator[str]:
-    """``authorization`` is for others' credentials, too: a key is told by its prefix there."""
+    """``authorization`` is for others' credentials, too: a key is told by its prefix there.
+
+    One that is not where it should be is no good, but is none of the others' either.
+    """
     for value in question.values(name):
-        if name != "authorization":
-            yield value.strip()
-            continue
-        scheme = next((one for one in _SCHEMES if value[: len(one)].lower() == one), "")
-        key = value[len(scheme) :].strip()
-        if key.startswith(PREFIX):
-            yield key
+        if name != "authorization" or any(word.startswith(PREFIX) for word in _BETWEEN.split(value)):
+            yield _without_scheme(value) if name == "authorization" else value.strip(_SPACE)
+
+
+def _without_scheme(value: str) -> str:
+    first, *rest = value.strip(_SPACE).replace("\t", " ").split(" ", 1)
+    return rest[0].strip(" ") if rest and first.lower() in _SCHEMES else value.strip(_SPACE)
 
 
 def _without_parameters(path: str, names: Collection[str]) -> tuple[str | None, list[str]]:

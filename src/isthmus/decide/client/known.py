@@ -62,10 +62,19 @@ class KnownKeys:
         self._away = False
         self._looking: asyncio.Task[None] | None = None
         self._under_way: dict[str, asyncio.Task[KeyRecord | None]] = {}
+        self._waiting = 0
+        self._left: asyncio.Event | None = None
         self._generation = 0
 
     async def find(self, key_id: str) -> KeyRecord | None:
         """What the store says of a key, at most :data:`FRESH_SECONDS` ago. Raises CredentialsUnavailable."""
+        self._waiting += 1
+        try:
+            return await self._find(key_id)
+        finally:
+            self._done_waiting()
+
+    async def _find(self, key_id: str) -> KeyRecord | None:
         name = self._named(key_id)
         if self._steady() - self._looked > FRESH_SECONDS and not self._away:
             with suppress(CredentialsOutOfReach):
@@ -84,10 +93,25 @@ class KnownKeys:
 
     async def look(self) -> None:
         """Read the change log; who asks for it at the same time waits for the same. Raises CredentialsUnavailable."""
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look())
-            self._looking.add_done_callback(self._has_looked)
-        await asyncio.shield(self._looking)
+        self._waiting += 1
+        try:
+            if self._looking is None:
+                self._looking = asyncio.create_task(self._look())
+                self._looking.add_done_callback(self._has_looked)
+            await asyncio.shield(self._looking)
+        finally:
+            self._done_waiting()
+
+    async def unused(self) -> None:
+        """Until nobody waits for an answer: then the source may be closed. For when nobody asks any more."""
+        if self._waiting:
+            self._left = asyncio.Event()
+            await self._left.wait()
+
+    def _done_waiting(self) -> None:
+        self._waiting -= 1
+        if not self._waiting and self._left is not None:
+            self._left.set()
 
     def __len__(self) -> int:
         return len(self._known) + len(self._unknown)

@@ -14,8 +14,9 @@ class Question:
     """``headers``: in lower case, each with its values in order; of a request's only those that may be credentials.
 
     ``certificate``: of the TLS connection's other side, as Envoy writes it (PEM, percent-encoded); empty: none.
-    ``token``: the payload of the token that Envoy verified; None: none. ``token_failure``: what Envoy says of one
-    that it could not. No repr shows what is secret.
+    ``token``: the payload of the token that Envoy verified; None: none. ``login``: the key of the login whose session
+    it is of; None: it is a bearer token. ``token_failure``: what Envoy says of one that it could not. No repr shows
+    what is secret.
     """
 
     accepted: Accepted
@@ -24,6 +25,7 @@ class Question:
     certificate: str = field(default="", repr=False)
     token: Mapping[str, Any] | None = field(default=None, repr=False)
     token_failure: str | None = None
+    login: str | None = None
 
     def values(self, header: str) -> tuple[str, ...]:
         """The values of a header (in lower case)."""

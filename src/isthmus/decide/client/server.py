@@ -54,6 +54,7 @@ class CredentialService:
         self._keys = KnownKeys(self._source, time.monotonic)
         self._checker = Checker(self._keys, Tokens(self._introspection), {})
         self._told = ""
+        self._ending: set[asyncio.Task[None]] = set()
         self._following = asyncio.create_task(self._keep_following())
 
     @property
@@ -67,12 +68,7 @@ class CredentialService:
 
     async def update(self, settings: Settings) -> None:
         if settings["store"] != self._store:
-            await self._source.close()
-            self._store = settings["store"]
-            self._source = self._source_of(self._store or {})
-            named = fingerprint if isinstance(self._source, RemoteKeys) else str
-            self._keys = KnownKeys(self._source, time.monotonic, named=named)
-            self._checker.keys = self._keys
+            self._replace_store(settings["store"])
         providers = read_providers(settings["introspection"])
         self._introspection.learn(providers)
         self._checker.learn(
@@ -82,8 +78,22 @@ class CredentialService:
             }
         )
 
+    def _replace_store(self, store: Mapping[str, Any] | None) -> None:
+        """Whoever asks from now on asks the new one; the old one is closed when all who asked it have their answer."""
+        ending = asyncio.create_task(_close_unused(self._keys, self._source))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        self._store = store
+        self._source = self._source_of(store or {})
+        named = fingerprint if isinstance(self._source, RemoteKeys) else str
+        self._keys = KnownKeys(self._source, time.monotonic, named=named)
+        self._checker.keys = self._keys
+
     async def close(self) -> None:
         self._following.cancel()
+        for ending in tuple(self._ending):
+            ending.cancel()
+        await asyncio.gather(*self._ending, return_exceptions=True)
         await self._source.close()
         await self._asker.close()
 
@@ -132,6 +142,13 @@ def _open_store(store: Mapping[str, Any], state: Path) -> CredentialStore:
     if store.get("file"):
         return CredentialStore.at_file(state / FILE)
     raise CredentialsUnavailable("nobody said where they are")
+
+
+async def _close_unused(keys: KnownKeys, source: StoreReader | RemoteKeys) -> None:
+    try:
+        await keys.unused()
+    finally:
+        await source.close()
 
 
 def _metadata(context: Any) -> Mapping[str, str | bytes]:

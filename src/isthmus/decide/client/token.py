@@ -36,8 +36,7 @@ class Tokens:
     def brings(self, question: Question) -> bool:
         """Whether the request brings a token of a kind that is taken at its route."""
         accepted = question.accepted
-        verified = question.token is not None and question.token.get("iss") in accepted.issuers
-        return verified or (accepted.introspection is not None and bool(_authorizations(question)))
+        return _is_taken(question) or (accepted.introspection is not None and bool(_authorizations(question)))
 
     async def check(self, question: Question, now: datetime) -> Outcome | None:
         """None: it brings none of a kind that is taken at its route."""
@@ -45,7 +44,7 @@ class Tokens:
         given = _authorizations(question) if accepted.introspection is not None else ()
         if len(given) > 1:
             return AMBIGUOUS
-        if payload is not None and accepted.issuers:
+        if payload is not None and (accepted.issuers if question.login is None else accepted.logins):
             return _verified(question, payload, given)
         if accepted.introspection is None:
             return None
@@ -66,19 +65,32 @@ class Tokens:
 
 
 def _verified(question: Question, payload: Mapping[str, Any], given: tuple[str, ...]) -> Outcome:
-    issuer = payload.get("iss")
-    if issuer not in question.accepted.issuers:
+    if not _is_taken(question):
         return _OTHER_ISSUER
     if any(not _same(_claims(token), payload) for token in given):
         return AMBIGUOUS
-    if issuer in question.accepted.bound and not is_bound(payload, question.certificate):
+    issuer = payload.get("iss")
+    if question.login is None and issuer in question.accepted.bound and not is_bound(payload, question.certificate):
         return NOT_BOUND
     return Verified("jwt")
 
 
+def _is_taken(question: Question) -> bool:
+    """Whether Envoy verified a bearer token of an issuer, or a session of a login, that is a method of the route.
+
+    A login takes no bearer tokens of its issuer, nor issuers the sessions of one: each is what was declared.
+    """
+    if question.token is None:
+        return False
+    if question.login is not None:
+        return question.login in question.accepted.logins
+    return question.token.get("iss") in question.accepted.issuers
+
+
 def _authorizations(question: Question) -> tuple[str, ...]:
     """The tokens of ``Authorization: Bearer``; other schemes are none of ours."""
-    split = (value.strip().partition(" ") for value in question.values("authorization"))
+    values = (value.replace("\t", " ").strip(" ") for value in question.values("authorization"))
+    split = (value.partition(" ") for value in values)
     return tuple(token.strip() for scheme, _, token in split if scheme.lower() == BEARER.lower())
 
 

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from isthmus.decide.client.check import Answer
+from isthmus.decide.client.api_key import Cleaned
+from isthmus.decide.client.check import Answer, ConsumerFacts
 from isthmus.decide.client.outcome import Refused, Verified
 from isthmus.decide.client.question import Question
 from isthmus.envoy_api.packages import core_v3, ext_authz_service_v3, protobuf
 from isthmus.model.client_authentication import ACCEPTS, Accepted, read_accepted
 from isthmus.model.consumer import CONSUMER_HEADER
+from isthmus.model.oidc import SESSION
 
 JWT_AUTHN = "envoy.filters.http.jwt_authn"
 _PAYLOAD = "payload"
@@ -38,20 +40,23 @@ def read_question(request: Any, metadata: Mapping[str, str | bytes]) -> Question
         key = header.key.lower()
         value = (header.raw_value or header.value.encode()).decode(errors="replace")
         headers[key] = (*headers.get(key, ()), value)
-    token, failure = None, None
-    if accepted.issuers or accepted.introspection is not None:
-        token, failure = _token(attributes.metadata_context)
-    return Question(accepted, headers, attributes.request.http.path, attributes.source.certificate, token, failure)
+    token, failure, login = None, None, None
+    if accepted.issuers or accepted.logins or accepted.introspection is not None:
+        token, failure, login = _token(attributes.metadata_context)
+    path, certificate = attributes.request.http.path, attributes.source.certificate
+    return Question(accepted, headers, path, certificate, token, failure, login)
 
 
-def _token(context: Any) -> tuple[Mapping[str, Any] | None, str | None]:
+def _token(context: Any) -> tuple[Mapping[str, Any] | None, str | None, str | None]:
+    """Payload, failure, and the login whose session it is."""
     if JWT_AUTHN not in context.filter_metadata:
-        return None, None
+        return None, None, None
     fields = context.filter_metadata[JWT_AUTHN].fields
     token = to_plain(fields[_PAYLOAD]) if _PAYLOAD in fields else None
     failure = next((to_plain(fields[key]) for key in _FAILURES if key in fields), None)
     message = failure.get("message") if isinstance(failure, dict) else None
-    return token if isinstance(token, dict) else None, None if message is None else str(message)
+    login = next((name.removeprefix(SESSION) for name in fields if name.startswith(SESSION)), None)
+    return token if isinstance(token, dict) else None, None if message is None else str(message), login
 
 
 def to_plain(value: Any) -> Any:
@@ -90,6 +95,20 @@ def _build_refusal(refused: Refused) -> Any:
 
 
 def _build_consent(verified: Verified, answer: Answer) -> Any:
+    cleaned = answer.cleaned
+    if verified.claims is None and cleaned.path is None and cleaned.cookie is None:
+        return _usual(verified.method, verified.consumer, answer.consumer, cleaned.headers)
+    return _consent(verified, answer)
+
+
+@lru_cache(4096)
+def _usual(method: str, consumer: str | None, facts: ConsumerFacts | None, headers: tuple[str, ...]) -> Any:
+    """What is the same for every request of a consumer. Nobody writes to it."""
+    verified = Verified(method, consumer)
+    return _consent(verified, Answer(verified, facts, Cleaned(headers)))
+
+
+def _consent(verified: Verified, answer: Answer) -> Any:
     built = ext_authz_service_v3.CheckResponse()
     consent = built.ok_response
     # There must be a consent, even an empty one: it is what tells Envoy to look into it.
