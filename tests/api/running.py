@@ -115,7 +115,7 @@ async def serving(app: Starlette) -> AsyncIterator[Path]:
             listening.close()
 
 
-async def eventually(holds: Any, seconds: float = 5.0) -> None:
+async def eventually(holds: Any, seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not holds():
             await asyncio.sleep(0.01)

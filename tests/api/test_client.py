@@ -103,7 +103,9 @@ async def test_a_control_plane_that_breaks_off_is_unreachable() -> None:
 async def test_nobody_there(tmp_path: Path) -> None:
     client = ApiClient(tmp_path / "api.sock")
     for question in (client.ready, client.plan, client.proxies, client.diagnostics):
-        with pytest.raises(Unreachable, match=r"no control plane answers at .*api\.sock \(is `isthmus up` running"):
+        with pytest.raises(
+            Unreachable, match=r"no control plane answers at .*api\.sock \(is `isthmus up` or `serve` running"
+        ):
             await question()
     with pytest.raises(Unreachable):
         await client.config("orders")

@@ -22,7 +22,7 @@ async def test_a_port_that_somebody_has_is_waited_for_and_told_once(caplog: pyte
     await asyncio.sleep(0.35)
     assert not waiting.done()
     taken.close()
-    opened = await asyncio.wait_for(waiting, 10)
+    opened = await asyncio.wait_for(waiting, 60)
     assert opened.getsockname()[1] == port
     opened.close()
     assert [record.message for record in caplog.records] == [
@@ -62,7 +62,7 @@ async def test_a_request_that_lasts_ends_with_the_server_without_a_trace(
         transport=httpx.AsyncHTTPTransport(uds=str(tmp_path / "socket"), retries=20)
     ) as client:
         asking = asyncio.create_task(client.get("http://here/"))
-        await asyncio.wait_for(asked.wait(), 10)
+        await asyncio.wait_for(asked.wait(), 60)
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
         # As asyncio.run does at its end.

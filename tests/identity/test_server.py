@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from isthmus.errors import IsthmusError, Refused, SvidInvalid
 from isthmus.identity.authority import Authority, SigningKey, create_intermediate, create_root, private_key
 from isthmus.identity.enrolment import JoinTokens
+from isthmus.identity.pace import Pace, TooFast
 from isthmus.identity.server import (
     CertificateService,
     ControlPlaneTls,
@@ -377,7 +378,41 @@ class TestMutualTls:
                 assert abs(life_of(chain) - control.clock() - HOUR) < timedelta(seconds=5), wanted
 
 
+class TestPace:
+    async def test_a_node_that_floods_is_refused_and_another_is_not(self) -> None:
+        now = datetime.now(UTC)
+        root, root_key = create_root(DOMAIN, now)
+        intermediate, key = create_intermediate(DOMAIN, root, root_key, now)
+        authority = Latest(Authority(DOMAIN, root, (intermediate,), key))
+        service = CertificateService(authority, Table(), JoinTokens(), lambda: now, pace=Pace("certificates", 5, 1))
+        mine, others, local = (
+            authority.value.issue(Csr(new_key().public_key()), SpiffeId.node(DOMAIN, name), HOUR, now).chain[0].encode()
+            for name in ("edge-1", "edge-2", "local")
+        )
+        request = CertificateRequest(request_pem(new_key())).encode()
+        for _ in range(5):
+            service.answer(request, mine)
+        with pytest.raises(TooFast, match="the node edge-1 asks too fast"):
+            service.answer(request, mine)
+        assert status_of(TooFast("so"))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+        service.answer(request, others)
+        for _ in range(10):
+            service.answer(request, local)
+
+
 class TestOwnCertificate:
+    def test_one_that_was_revoked_is_replaced(self) -> None:
+        now = datetime.now(UTC)
+        root, root_key = create_root(DOMAIN, now)
+        intermediate, key = create_intermediate(DOMAIN, root, root_key, now)
+        revoked: set[int] = set()
+        authority = Latest(Authority(DOMAIN, root, (intermediate,), key))
+        tls = ControlPlaneTls(authority, lambda: now, revoked=lambda: frozenset(revoked))
+        first = tls()
+        assert tls() is first
+        revoked.add(x509.load_pem_x509_certificate(first.own.svid.chain[0].encode()).serial_number)
+        assert tls() is not first
+
     def test_a_new_one_at_half_life_and_with_a_new_authority(self) -> None:
         clock = Clock()
         authority = Latest(make_authority(clock()))

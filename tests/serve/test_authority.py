@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
-from isthmus.errors import Refused
+from isthmus.errors import NotEnrolled, Refused
 from isthmus.identity.authority import create_root, private_key
 from isthmus.identity.enrolment import NotAssigned
 from isthmus.identity.given import Given
@@ -150,3 +151,57 @@ class TestRevoked:
 def test_an_unknown_step(mesh: Mesh) -> None:
     with pytest.raises(Refused, match="'taint' is none of prepare, activate, revoke-old and intermediate"):
         mesh.requests.rotate("taint", force=False)
+
+
+class TestLists:
+    def test_a_new_signer_waits_for_its_list_to_be_everywhere(self, mesh: Mesh) -> None:
+        mesh.requests.revoke_certificate("abc", "keyCompromise", take_back=False)
+        mesh.behind = ("edge-1",)
+        first = mesh.keeper.latest.value
+        mesh.keeper.rotate_intermediate()
+        assert len(mesh.keeper.lists.latest.value.in_force) == 2
+        for seconds in (1, 5):
+            mesh.now = NOW + timedelta(seconds=seconds)
+            mesh.keeper.sign_with_coming()
+            assert mesh.keeper.latest.value.chain == first.chain
+        mesh.behind = ()
+        mesh.keeper.sign_with_coming()
+        assert mesh.keeper.latest.value.chain != first.chain
+        assert len(mesh.keeper.lists.latest.value.in_force) == 2, "what the first signed may live"
+
+    def test_it_does_not_wait_for_ever_or_where_nobody_is_revoked(self, mesh: Mesh) -> None:
+        mesh.behind = ("edge-1",)
+        first = mesh.keeper.latest.value
+        mesh.keeper.rotate_intermediate()
+        second = mesh.keeper.latest.value
+        assert second.chain != first.chain
+        mesh.requests.revoke_certificate("abc", "keyCompromise", take_back=False)
+        mesh.keeper.rotate(Step.PREPARE)
+        mesh.keeper.rotate(Step.ACTIVATE, force=True)
+        assert mesh.keeper.latest.value.chain == second.chain
+        assert set(mesh.keeper.latest.value.others) == {mesh.start().latest.value.root}
+        mesh.now = NOW + timedelta(seconds=20)
+        mesh.keeper.sign_with_coming()
+        assert mesh.keeper.latest.value.chain == mesh.start().latest.value.chain != second.chain
+
+    def test_what_is_revoked_and_what_cannot_be(self, mesh: Mesh) -> None:
+        mesh.requests.revoke_certificate("0A:BC", "certificateHold", take_back=False)
+        [one] = mesh.requests.shown()["revoked_certificates"]
+        assert (one["serial"], one["reason"]) == ("abc", "certificateHold")
+        [listed] = mesh.requests.lists()
+        assert [entry["serial"] for entry in listed["revoked"]] == ["abc"]
+        mesh.requests.revoke_certificate("abc", "unspecified", take_back=True)
+        assert mesh.requests.shown()["revoked_certificates"] == []
+        with pytest.raises(Refused, match="is an authority's"):
+            serial = mesh.keeper.latest.value.chain[0].serial_number
+            mesh.requests.revoke_certificate(f"{serial:x}", "unspecified", take_back=False)
+        with pytest.raises(Refused, match="is none of"):
+            mesh.requests.revoke_certificate("abc", "because", take_back=False)
+
+    def test_whoever_shows_it_gets_no_certificate(self, mesh: Mesh) -> None:
+        own = mesh.keeper.latest.value.issue_control_plane(NOW).svid.chain[0].encode()
+        mesh.keeper.check_certificate(own)
+        serial = x509.load_pem_x509_certificate(own).serial_number
+        mesh.requests.revoke_certificate(f"{serial:x}", "keyCompromise", take_back=False)
+        with pytest.raises(NotEnrolled, match="was revoked"):
+            mesh.keeper.check_certificate(own)

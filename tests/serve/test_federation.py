@@ -14,8 +14,8 @@ from isthmus.model.world import Address
 from isthmus.serve.federation import OwnBundle, serve_bundle
 from isthmus.serve.options import BundleEndpoint
 from isthmus.state import StateDir
-from tests.proxy.making import free_port
 from tests.real.pki import Authority
+from tests.real.up import free_port
 
 ROOT = Authority("root")
 LOCKED = ROOT.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))

@@ -37,7 +37,7 @@ async def until(logins: Logins, done: Callable[[], bool], meanwhile: Callable[[]
             meanwhile()
             await asyncio.sleep(0.02)
 
-    await _beside(logins.run(), asyncio.wait_for(wait(), 20))
+    await _beside(logins.run(), asyncio.wait_for(wait(), 60))
 
 
 async def _beside(running: Awaitable[None], work: Awaitable[None]) -> None:

@@ -27,6 +27,12 @@ class CertificateAuthority(Protocol):
     def revoke(self, spiffe_id: str, *, take_back: bool) -> None:
         """Refuse an identity from now on, or no more."""
 
+    def revoke_certificate(self, serial: str, reason: str, *, take_back: bool) -> None:
+        """Refuse one certificate from now on, by its serial number (hexadecimal); ``reason``: RFC 5280's name of it."""
+
+    def lists(self) -> list[dict[str, Any]]:
+        """What was revoked of single certificates, as the authority's lists (CRL) say it."""
+
 
 def authority_routes(authority: CertificateAuthority) -> list[Route]:
     """For the private socket alone."""
@@ -44,11 +50,20 @@ def authority_routes(authority: CertificateAuthority) -> list[Route]:
         return JSONResponse({"chain": chain})
 
     async def revoke(body: dict[str, Any]) -> Response:
-        authority.revoke(str(body["spiffe_id"]), take_back=bool(body.get("take_back", False)))
+        take_back = bool(body.get("take_back", False))
+        if "serial" in body:
+            reason = str(body.get("reason", "unspecified"))
+            authority.revoke_certificate(str(body["serial"]), reason, take_back=take_back)
+        else:
+            authority.revoke(str(body["spiffe_id"]), take_back=take_back)
         return JSONResponse(authority.shown())
+
+    async def lists(_: Request) -> Response:
+        return JSONResponse({"lists": authority.lists()})
 
     return [
         Route("/v1/ca", show),
+        Route("/v1/ca/crl", lists),
         *(
             Route(f"/v1/ca/{name}", _posted(answer), methods=["POST"])
             for name, answer in (("rotate", rotate), ("issue", issue), ("revoke", revoke))

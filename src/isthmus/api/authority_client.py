@@ -32,6 +32,13 @@ class AuthorityClient:
     def revoke(self, spiffe_id: str, *, take_back: bool) -> None:
         self._ask("POST", "/revoke", {"spiffe_id": spiffe_id, "take_back": take_back})
 
+    def revoke_certificate(self, serial: str, reason: str, *, take_back: bool) -> None:
+        self._ask("POST", "/revoke", {"serial": serial, "reason": reason, "take_back": take_back})
+
+    def lists(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._ask("GET", "/crl")["lists"]
+        return found
+
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         transport = httpx.HTTPTransport(uds=str(self._socket.resolve()), verify=False)
         with httpx.Client(transport=transport, base_url="http://control-plane", timeout=_SECONDS) as http:

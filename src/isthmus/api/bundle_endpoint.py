@@ -21,6 +21,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from isthmus.api.accepting import Accepting, Bounds
+
 _MOST_REQUESTS = 100
 """At once; who comes then is told to come again."""
 _LONGEST = timedelta(seconds=10)
@@ -57,26 +59,34 @@ def show(context: ssl.SSLContext, chain: bytes, key: bytes) -> None:
         context.load_cert_chain(f"/proc/self/fd/{descriptor}", password="")
 
 
-def _ending(longest: timedelta) -> type[asyncio.Protocol]:
-    class Ending(H11Protocol):
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._ended = asyncio.get_running_loop().call_later(longest.total_seconds(), transport.abort)
+class _Ending(H11Protocol):
+    """Of one connection: it has ``longest``, and tells ``lost`` of its end."""
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._ended.cancel()
-            super().connection_lost(exc)
+    def __init__(self, server: uvicorn.Server, longest: timedelta, lost: Callable[[], None]) -> None:
+        super().__init__(server.config, server.server_state, {})
+        self._longest = longest
+        self._lost = lost
 
-    return Ending
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._ended = asyncio.get_running_loop().call_later(self._longest.total_seconds(), transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended.cancel()
+        self._lost()
+        super().connection_lost(exc)
 
 
 async def run_bundle_endpoint(
-    app: Starlette, listening: socket.socket, context: ssl.SSLContext, longest: timedelta = _LONGEST
+    app: Starlette,
+    listening: socket.socket,
+    context: ssl.SSLContext,
+    longest: timedelta = _LONGEST,
+    bounds: Bounds | None = None,
 ) -> None:
-    """Serve until cancelled; no connection for more than ``longest``."""
+    """Serve until cancelled; no connection for more than ``longest``, no more than ``bounds`` at once."""
     config = uvicorn.Config(
         app,
-        http=_ending(longest),
         log_level="warning",
         access_log=False,
         lifespan="off",
@@ -85,13 +95,17 @@ async def run_bundle_endpoint(
         limit_concurrency=_MOST_REQUESTS,
         server_header=False,
     )
-    config.load()
-    config.ssl = context
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.exc_info is None)
     server = uvicorn.Server(config)
     # Signals are the process's business, not this server's.
     server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
+    config.load()
+    accepting = Accepting(context, lambda lost: _Ending(server, longest, lost), bounds)
+    serving = asyncio.create_task(server.serve(sockets=[]))
     try:
-        await server.serve(sockets=[listening])
+        # Not its own way to take connections in, which takes whatever comes.
+        await accepting.run(listening)
     finally:
         listening.close()
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)

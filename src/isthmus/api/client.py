@@ -43,7 +43,8 @@ class ApiClient:
                 raise self._unreachable() from error
 
     def _unreachable(self) -> Unreachable:
-        return Unreachable(f"no control plane answers at {self._socket} (is `isthmus up` running with this --state?)")
+        why = "is `isthmus up` or `serve` running on this machine, with this --state?"
+        return Unreachable(f"no control plane answers at {self._socket} ({why})")
 
     async def ready(self) -> tuple[bool, dict[str, Any]]:
         response = await self._get("/v1/ready")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -23,6 +24,15 @@ class _Record:
     strikes: int = 0
     until: datetime | None = None
     """Shut out until then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ejection:
+    """A network that was shut out ``strikes`` times, the last time ``until`` then."""
+
+    network: Network
+    strikes: int
+    until: datetime
 
 
 class BackOff:
@@ -68,6 +78,21 @@ class BackOff:
         """In order of their addresses."""
         found = [network for network, record in self._records.items() if _is_shut(record, now)]
         return tuple(sorted(found, key=lambda one: (one.version, one.network_address.packed)))
+
+    def kept(self) -> tuple[Ejection, ...]:
+        """Who was shut out, for another book that goes on; what merely failed is let go."""
+        records = self._records.items()
+        return tuple(Ejection(network, one.strikes, one.until) for network, one in records if one.until is not None)
+
+    def take_up(self, kept: Iterable[Ejection], now: datetime) -> None:
+        """Go on with what :meth:`kept` gave, as far as it counts still."""
+        for one in kept:
+            # By the clock of another life: never for longer than it could be now.
+            until = min(one.until, now + self.ejection(one.strikes - 1))
+            record = _Record(0.0, now, one.strikes, until)
+            if not self._forgiven(record, now):
+                self._records[one.network] = record
+        self._trim(now)
 
     def _exempt(self, address: str) -> bool:
         found = _plain(address)

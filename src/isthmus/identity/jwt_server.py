@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -16,7 +17,8 @@ from isthmus.identity.authority import Authority
 from isthmus.identity.enrolment import NotAssigned
 from isthmus.identity.jwt_keys import JwtKeys
 from isthmus.identity.jwt_svid import mint
-from isthmus.identity.server import Ledger, Nodes, status_of
+from isthmus.identity.pace import Pace, TooFast, tokens_pace
+from isthmus.identity.server import REFUSED_FOR_PACE, Ledger, Nodes, status_of
 from isthmus.identity.spiffe_id import SpiffeId
 from isthmus.identity.validate import peer_identity
 from isthmus.identity.workload_wire import message
@@ -47,6 +49,9 @@ class JwtService:
     clock: Callable[[], datetime]
     ledger: Ledger | None = None
     nodes: Nodes | None = None
+    counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    pace: Pace = field(default_factory=tokens_pace)
+    """Of other machines."""
 
     def handler(self) -> grpc.GenericRpcHandler:
         return grpc.method_handlers_generic_handler(SERVICE, {FETCH: grpc.unary_unary_rpc_method_handler(self.fetch)})
@@ -57,6 +62,8 @@ class JwtService:
             return self.answer(request, next(iter(context.auth_context().get("x509_pem_cert", ())), b""))
         except IsthmusError as error:
             code, details = status_of(error)
+            if isinstance(error, TooFast):
+                self.counts[REFUSED_FOR_PACE, "token"] += 1
         await context.abort(code, details)
         raise AssertionError("abort returned")
 
@@ -95,4 +102,8 @@ class JwtService:
             raise NotAssigned(f"{caller} is not a node of this mesh")
         if self.nodes is not None and caller.node_name != LOCAL_NODE:
             self.nodes.check(caller.node_name, peer)
+        if self.ledger is not None:
+            self.ledger.check_certificate(peer)
+        if caller.node_name != LOCAL_NODE:
+            self.pace.take(caller.node_name, now)
         return caller.node_name

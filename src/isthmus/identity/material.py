@@ -91,6 +91,15 @@ def check_dates(where: str, certificate: x509.Certificate, now: datetime) -> Non
         raise Refused(f"{where}: not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M}Z")
 
 
+def are_among(some: bytes, others: bytes) -> bool:
+    """Whether all certificates of one PEM text are in another, and there is any."""
+    try:
+        found = set(x509.load_pem_x509_certificates(some))
+        return bool(found) and found <= set(x509.load_pem_x509_certificates(others))
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
+        return False
+
+
 def fingerprint(certificate: x509.Certificate) -> str:
     """SHA-256 of the DER form, hexadecimal."""
     return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()

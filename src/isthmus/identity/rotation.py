@@ -24,6 +24,7 @@ from isthmus.identity.material import (
     read_certificates,
     read_key,
 )
+from isthmus.identity.retired import forget_below, retire
 from isthmus.state import StateDir
 
 ROOT = "ca/root.pem"
@@ -115,10 +116,19 @@ def activate(state: StateDir, trust_domain: str, old: x509.Certificate, now: dat
 def renew(state: StateDir, root: x509.Certificate, root_key: bytes, trust_domain: str, now: datetime) -> None:
     """A new intermediate below ``root``, in place of the one that signs."""
     signing_key = read_key(str(state.within(ROOT_KEY)), root_key)
+    _retire(state, now)
     intermediate, key = create_intermediate(trust_domain, root, signing_key, now)
     state.write_private(_NEXT_KEY, private_key(key).pem)
     state.write_private(_NEXT, pem_of(intermediate))
     finish_renewal(state)
+
+
+def _retire(state: StateDir, now: datetime) -> None:
+    """Keep what signs now for the lists of what it signed; where it is broken or missing there is nothing to keep."""
+    chain, key = state.read(INTERMEDIATE), state.read(INTERMEDIATE_KEY)
+    if chain is not None and key is not None:
+        certificate = read_certificates(str(state.within(INTERMEDIATE)), chain)[0]
+        retire(state, certificate, read_key(str(state.within(INTERMEDIATE_KEY)), key), now)
 
 
 def finish_renewal(state: StateDir) -> None:
@@ -172,6 +182,7 @@ def drop_old(state: StateDir, now: datetime, *, force: bool = False) -> tuple[x5
     dropped = tuple(one for one in known if force or one.until <= now)
     if dropped:
         _write_old(state, (one for one in known if one not in dropped))
+        forget_below(state, (one.certificate for one in dropped), now)
     return tuple(one.certificate for one in dropped)
 
 

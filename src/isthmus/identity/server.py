@@ -11,10 +11,12 @@ from typing import Any, Protocol
 
 import grpc
 import grpc.aio
+from cryptography import x509
 
 from isthmus.errors import CsrRejected, IsthmusError, NotEnrolled, Refused, SpiffeIdInvalid, SvidInvalid
 from isthmus.identity.authority import DEFAULT_TTL, MAX_TTL, Authority, KeyedSvid
 from isthmus.identity.enrolment import JoinTokens, NotAssigned
+from isthmus.identity.pace import Pace, TooFast, certificates_pace
 from isthmus.identity.spiffe_id import SpiffeId
 from isthmus.identity.validate import Csr, peer_identity, read_csr
 from isthmus.identity.wire import CREATE_CERTIFICATE, SERVICE, CertificateRequest, CertificateResponse
@@ -23,6 +25,8 @@ from isthmus.model.offer import LOCAL_NODE
 
 Clock = Callable[[], datetime]
 
+REFUSED_FOR_PACE = "isthmus_node_requests_refused_total"
+"""A metric: what nodes asked too fast for."""
 _DETAILS_MAX = 500
 _FAILURES = dict.fromkeys(
     (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED), "citadel_server_authentication_failure_count"
@@ -64,6 +68,10 @@ class Ledger(Protocol):
         """Raises NotAssigned: the identity was revoked."""
         ...
 
+    def check_certificate(self, peer: bytes) -> None:
+        """Raises NotEnrolled: this certificate (PEM, verified by the handshake) was revoked."""
+        ...
+
     def note(self, expires: datetime) -> None:
         """Something was signed that ends then; asked before it leaves."""
         ...
@@ -89,6 +97,8 @@ class CertificateService:
     ledger: Ledger | None = None
     nodes: Nodes | None = None
     """Of other machines; None: there are none."""
+    pace: Pace = field(default_factory=certificates_pace)
+    """Of other machines; the agent of our own is part of us."""
 
     async def create_certificate(self, request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
         """The gRPC method: an encoded IstioCertificateRequest in, an encoded IstioCertificateResponse out."""
@@ -101,6 +111,8 @@ class CertificateService:
                 answer = self.answer(request, pem)
         except IsthmusError as error:
             code, details = status_of(error)
+            if isinstance(error, TooFast):
+                self.counts[REFUSED_FOR_PACE, "certificate"] += 1
             self.counts[_FAILURES.get(code, "citadel_server_csr_sign_err_count"),] += 1
         else:
             self.counts["citadel_server_success_cert_issuance_count",] += 1
@@ -124,6 +136,8 @@ class CertificateService:
         now = self.clock()
         node_id = self._node_id(peer, now)
         node = node_id.node_name or ""
+        if node != LOCAL_NODE:
+            self.pace.take(node, now)
         wish = CertificateRequest.decode(request)
         if wish.impersonated_identity is not None and wish.server_names:
             raise CsrRejected("a certificate is for a workload or for a server, not for both")
@@ -148,6 +162,8 @@ class CertificateService:
             raise NotAssigned(f"{caller} is not a node of this mesh")
         if self.nodes is not None and caller.node_name != LOCAL_NODE:
             self.nodes.check(caller.node_name, peer)
+        if self.ledger is not None:
+            self.ledger.check_certificate(peer)
         return caller
 
     def _issue(self, wish: CertificateRequest, spiffe_id: SpiffeId, node: str, now: datetime) -> bytes:
@@ -201,6 +217,8 @@ def status_of(error: IsthmusError) -> tuple[grpc.StatusCode, str]:
             return grpc.StatusCode.UNAUTHENTICATED, details
         case CsrRejected() | SpiffeIdInvalid():
             return grpc.StatusCode.INVALID_ARGUMENT, details
+        case TooFast():
+            return grpc.StatusCode.RESOURCE_EXHAUSTED, details
         case Refused():
             return grpc.StatusCode.UNAVAILABLE, details
     return grpc.StatusCode.INTERNAL, "the certificate authority failed"
@@ -226,18 +244,23 @@ class ControlPlaneTls:
     ttl: timedelta = DEFAULT_TTL
     beside: Callable[[], tuple[str, ...]] = tuple
     """Roots (PEM) of the same trust domain whose certificates somebody else gives to our proxies."""
+    revoked: Callable[[], frozenset[int]] = frozenset
+    """Serial numbers: one of its own among them is replaced, or no proxy would come back to it."""
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
     _made: tuple[TlsMaterial, datetime, Authority] | None = field(default=None, init=False, repr=False)
+    _serial: int = field(default=0, init=False, repr=False)
 
     def __call__(self) -> TlsMaterial:
         with self._lock:
             authority, now = self.authority.value, self.clock()
             roots = (*authority.bundle.roots, *self.beside())
             known = self._made is not None and self._made[2] == authority and self._made[0].roots == roots
+            known = known and self._serial not in self.revoked()
             if self._made is None or self._made[1] <= now or not known:
                 own = authority.issue_control_plane(now, self.ttl)
                 renewal = now + (own.svid.expires - now) / 2
                 self._made = TlsMaterial(own, roots), renewal, authority
+                self._serial = x509.load_pem_x509_certificate(own.svid.chain[0].encode()).serial_number
             return self._made[0]
 
 

@@ -6,14 +6,18 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from isthmus.errors import IsthmusError, Refused, StateUnusable
+from cryptography import x509
+
+from isthmus.errors import IsthmusError, NotEnrolled, Refused, StateUnusable
 from isthmus.identity import rotation
-from isthmus.identity.authority import Authority
+from isthmus.identity.authority import MAX_TTL, Authority
+from isthmus.identity.crl import Signer
 from isthmus.identity.enrolment import NotAssigned
 from isthmus.identity.given import Given, read_given
+from isthmus.identity.retired import retired_signers
 from isthmus.identity.revoked import read_revoked
 from isthmus.identity.rotation import Step
 from isthmus.identity.spiffe_id import SpiffeId
@@ -21,6 +25,7 @@ from isthmus.identity.store import load_or_create, put_back, renew_intermediate,
 from isthmus.keeping import Keeping
 from isthmus.latest import Latest
 from isthmus.model.settings import Settings
+from isthmus.serve.revoked_list import RevokedLists
 from isthmus.state import StateDir
 
 logger = logging.getLogger(__name__)
@@ -28,6 +33,18 @@ logger = logging.getLogger(__name__)
 _AUTHORITY_CHECK = timedelta(hours=1)
 _STATE_CHECK = timedelta(seconds=1)
 _GIVEN_CHECK = timedelta(seconds=2)
+_SIGNER_CHECK = timedelta(milliseconds=200)
+_SHORTEST_WAIT = timedelta(seconds=1)
+"""For the plan with a new signer's list to be made: until then nobody is behind."""
+_LONGEST_WAIT = timedelta(seconds=15)
+
+
+@dataclass(frozen=True, slots=True)
+class _Coming:
+    """What signs as soon as every proxy has the list of revoked certificates of its signer."""
+
+    authority: Authority
+    since: datetime
 
 
 class AuthorityKeeper:
@@ -57,7 +74,12 @@ class AuthorityKeeper:
         self._told = ""
         self.revoked = Latest(frozenset(one.spiffe_id.uri for one in read_revoked(state)))
         """SPIFFE IDs."""
+        self.lists = RevokedLists(state, clock)
+        self._former: tuple[Signer, ...] = ()
+        """What the user gave before; ours are in the state."""
+        self._coming: _Coming | None = None
         self.latest = Latest(self._load())
+        self._sign_lists(self.latest.value)
 
     def _load(self) -> Authority:
         settings = self._settings()
@@ -77,7 +99,7 @@ class AuthorityKeeper:
 
     async def run(self) -> None:
         """Until cancelled."""
-        await asyncio.gather(self._renew(), self._keep_state(), self._follow_given())
+        await asyncio.gather(self._renew(), self._keep_state(), self._follow_given(), self._follow_coming())
 
     def note(self, expires: datetime) -> None:
         """Something was signed that ends then, and has not left yet."""
@@ -88,6 +110,50 @@ class AuthorityKeeper:
         """Raises NotAssigned: it was revoked."""
         if spiffe_id.uri in self.revoked.value:
             raise NotAssigned(f"{spiffe_id} was revoked")
+
+    def check_certificate(self, peer: bytes) -> None:
+        """Raises NotEnrolled: the certificate (PEM, verified by the handshake) was revoked."""
+        serial = x509.load_pem_x509_certificate(peer).serial_number
+        if serial in self.lists.latest.value.serials:
+            raise NotEnrolled(f"the certificate {serial:x} was revoked")
+
+    def _adopt(self, authority: Authority) -> None:
+        """Sign with ``authority``; with another signer than before not until every proxy can tell what it revoked.
+
+        Envoy refuses what a signer without a list signed, as soon as it has the list of another.
+        """
+        current, self._coming = self.latest.value, None
+        self._sign_lists(authority)
+        if authority.chain[:1] == current.chain[:1] or not self.lists.latest.value.in_force:
+            self.latest.set(authority)
+            return
+        self._coming = _Coming(authority, self._clock())
+        roots = (authority.root, *authority.others)
+        self.latest.set(replace(current, others=tuple(root for root in roots if root != current.root)))
+
+    def _sign_lists(self, authority: Authority) -> None:
+        signing = [one for one in (authority, self.latest.value) if one.chain]
+        signers = [Signer(one.chain[0], one.signing_key, one.chain[0].not_valid_after_utc) for one in signing]
+        with suppress(StateUnusable):
+            signers += retired_signers(self._state, self._clock())
+        signers += (one for one in self._former if one.until > self._clock())
+        self.lists.signed_by(signers)
+
+    async def _follow_coming(self) -> None:
+        while True:
+            await asyncio.sleep(_SIGNER_CHECK.total_seconds())
+            self.sign_with_coming()
+
+    def sign_with_coming(self) -> None:
+        """Let what is coming sign, if every proxy is ready, or one has been waited for long enough."""
+        if self._coming is None:
+            return
+        waited = self._clock() - self._coming.since
+        if waited < _SHORTEST_WAIT or (self._behind() and waited < _LONGEST_WAIT):
+            return
+        authority, self._coming = self._coming.authority, None
+        self.latest.set(authority)
+        self._sign_lists(authority)
 
     def set_revoked(self, revoked: frozenset[str]) -> None:
         """From now on it is these."""
@@ -106,13 +172,13 @@ class AuthorityKeeper:
                 rotation.activate(self._state, authority.trust_domain, authority.root, now)
             case Step.REVOKE_OLD:
                 rotation.revoke_old(self._state, now, force=force)
-        self.latest.set(self._load())
+        self._adopt(self._load())
 
     def rotate_intermediate(self) -> None:
         """Another signing certificate, at once: what trusts the root trusts it. Raises Refused: no root key."""
         self._refuse_given("its signing certificate")
         renew_intermediate(self._state, self.latest.value, self._clock())
-        self.latest.set(self._load())
+        self._adopt(self._load())
 
     @property
     def behind(self) -> tuple[str, ...]:
@@ -149,8 +215,8 @@ class AuthorityKeeper:
         now = self._clock()
         for dropped in rotation.drop_old(self._state, now):
             logger.warning("the root %x is trusted no more: nothing that it signed lives", dropped.serial_number)
-        self.latest.set(self._load())
-        root = self.latest.value.root
+        self._adopt(self._load())
+        root = (self._coming.authority if self._coming is not None else self.latest.value).root
         step = rotation.due(root, prepared=self.prepared, now=now)
         if step is None:
             return
@@ -186,7 +252,12 @@ class AuthorityKeeper:
             if current.root != new.root:
                 rotation.add_old(self._state, current.root, rotation.signed_until(self._state, current.root, now))
             self._taken = given
-            self.latest.set(self._with_old(new))
+            signer = current.chain[0]
+            self._former = (
+                *self._former,
+                Signer(signer, current.signing_key, min(now + MAX_TTL, signer.not_valid_after_utc)),
+            )
+            self._adopt(self._with_old(new))
             logger.warning("certificates are signed by what %s gives now", given.where)
 
     async def _keep_state(self) -> None:

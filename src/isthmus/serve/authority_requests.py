@@ -14,7 +14,15 @@ from cryptography import x509
 from isthmus.errors import CsrRejected, Refused, StateUnusable
 from isthmus.identity import rotation
 from isthmus.identity.describe import describe
-from isthmus.identity.revoked import read_revoked, restore, revoke
+from isthmus.identity.revoked import (
+    Reason,
+    RevokedCertificate,
+    certificate_to_json,
+    parse_serial,
+    read_revoked,
+    restore,
+    revoke,
+)
 from isthmus.identity.rotation import Step
 from isthmus.identity.spiffe_id import SpiffeId
 from isthmus.identity.validate import read_csr
@@ -51,6 +59,7 @@ class AuthorityRequests:
             "revoked": [
                 {"spiffe_id": one.spiffe_id.uri, "at": one.at.isoformat()} for one in read_revoked(self._state)
             ],
+            "revoked_certificates": [certificate_to_json(one) for one in self._keeper.lists.latest.value.revoked],
             "stores": self._stores(),
         }
 
@@ -93,6 +102,27 @@ class AuthorityRequests:
             chain, expires = svid.chain, svid.expires
         self._keeper.note(expires)
         return [*chain, "".join(authority.bundle.roots)]
+
+    def lists(self) -> list[dict[str, Any]]:
+        return self._keeper.lists.latest.value.as_json()
+
+    def revoke_certificate(self, serial: str, reason: str, *, take_back: bool) -> None:
+        number, lists = parse_serial(serial), self._keeper.lists
+        try:
+            why = Reason(reason)
+        except ValueError:
+            raise Refused(f"{reason!r} is none of {', '.join(Reason)}") from None
+        authority = self._keeper.latest.value
+        if number in {one.serial_number for one in (authority.root, *authority.chain, *authority.others)}:
+            raise Refused(f"{number:x} is an authority's: rotate it instead (isthmus ca rotate)")
+        try:
+            if take_back:
+                lists.restore(number)
+            else:
+                # Nobody says when it ends: what signed it ends later.
+                lists.revoke([RevokedCertificate(number, self._clock(), why, lists.latest_end())])
+        except StateUnusable as failed:
+            raise Refused(f"nothing is changed: {failed}") from failed
 
     def revoke(self, spiffe_id: str, *, take_back: bool) -> None:
         identity = SpiffeId.parse(spiffe_id)

@@ -1,45 +1,56 @@
-"""Drift in the control plane: what the admin interfaces of this machine's Envoys say, and what is told of it."""
+"""Drift in the control plane: what the admin interfaces of all Envoys say, and what is told of it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
-from isthmus.drift.seen import Seen, read_seen
+from isthmus.ads.status import Statuses
+from isthmus.control.control_plane import ControlPlane
+from isthmus.control.credential_service import CredentialService
+from isthmus.control.nodes import Nodes
+from isthmus.control.roster import Roster
+from isthmus.control.running import Wants
+from isthmus.drift.seen import Seen, Wanted, read_seen
 from isthmus.drift.server import DriftService
+from isthmus.model.offer import LOCAL_NODE
 from isthmus.proxy.envoy import AdminClient
+from isthmus.proxy.look import Look, look_at, unpack
 from isthmus.proxy.place import Folders
-
-_LEVELS = ("off", "critical", "error", "warning", "info", "debug", "trace")
-_LEVEL = re.compile(r"^\s+\S+: (\w+)$", re.MULTILINE)
-_STOPPED = "listener_manager.listener_stopped"
 
 
 class Looks:
-    """Asks the admin interfaces; what is the same as the last time is not read again."""
+    """Asks the admin interfaces here, and the machines for what theirs say."""
 
-    def __init__(self, folders: Folders) -> None:
+    def __init__(self, folders: Folders, nodes: Nodes) -> None:
         self._folders = folders
-        self._last: dict[str, bytes] = {}
+        self._nodes = nodes
 
-    async def __call__(self, proxy: str) -> Seen | None:
-        """None: as it was. Raises EnvoyFailed."""
-        admin = AdminClient(self._folders.admin_socket(proxy))
-        dump = await admin.text("/config_dump")
-        server = json.loads(await admin.text("/server_info"))
-        stopped = (await admin.stats(f"^{re.escape(_STOPPED)}$")).get(_STOPPED, 0)
-        levels = _LEVEL.findall(await admin.text("/logging", method="POST"))
-        loudest = max(levels, key=_LEVELS.index) if set(levels) <= set(_LEVELS) and levels else "unknown"
-        options = {name: str(value) for name, value in server["command_line_options"].items()}
-        about = json.dumps([server["state"], options, stopped, loudest], sort_keys=True)
-        digest = hashlib.blake2b((about + dump).encode()).digest()
-        if self._last.get(proxy) == digest:
-            return None
-        self._last[proxy] = digest
-        return read_seen(dump, server["state"], options, stopped, loudest)
+    async def __call__(self, wanted: Wanted, known: str) -> Callable[[], Seen | None]:
+        """How to read what was said, off the loop: None if it is what has the digest ``known``. Raises EnvoyFailed."""
+        if wanted.machine == LOCAL_NODE:
+            here = await look_at(AdminClient(self._folders.admin_socket(wanted.proxy)))
+            return lambda: _seen(here, known)
+        there = await self._nodes.look(wanted.machine, wanted.proxy, known)
+        return lambda: _seen(unpack(there, known), known)
+
+
+def drift_service(plane: ControlPlane, statuses: Statuses, folders: Folders, nodes: Nodes) -> DriftService:
+    """That of a control plane."""
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    given = CredentialService(plane, Roster(plane, now, nodes), now)
+    return DriftService(Wants(plane, statuses, folders, nodes, given.secret), Looks(folders, nodes))
+
+
+def _seen(look: Look | None, known: str) -> Seen | None:
+    """Raises EnvoyFailed."""
+    if look is None or (digest := look.digest) == known:
+        return None
+    return read_seen(look.dump, look.state, look.options, look.listeners_stopped, look.loudest, digest)
 
 
 def drift_gauges(service: DriftService) -> Mapping[str, Mapping[tuple[str, ...], float]]:

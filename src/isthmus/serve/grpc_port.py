@@ -18,6 +18,8 @@ from isthmus.proxy.place import Folders
 
 LEAST_OWN_TTL = timedelta(minutes=10)
 """The control plane's own certificate: shorter ones are for testing the proxies' rotation."""
+_HANDSHAKE_MILLISECONDS = 10_000
+"""gRPC waits two minutes for a handshake."""
 _SIZES = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", 64 << 20))
 
 
@@ -33,7 +35,8 @@ async def serve_grpc(
 
     ``listen``: for other machines.
     """
-    server = grpc.aio.server(options=[*KEEPALIVE_OPTIONS, ("grpc.so_reuseport", 0), *_SIZES])
+    handshakes = ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MILLISECONDS)
+    server = grpc.aio.server(options=[*KEEPALIVE_OPTIONS, ("grpc.so_reuseport", 0), handshakes, *_SIZES])
     server.add_generic_rpc_handlers(tuple(handlers))
     await patiently(str(at), lambda: server.add_secure_port(str(at), server_credentials(tls)))
     if listen is not None:

@@ -39,13 +39,11 @@ from isthmus.control.nodes import Nodes
 from isthmus.control.oidc import LoginSecrets
 from isthmus.control.outbound_credentials import OutboundCredentials
 from isthmus.control.roster import Roster
-from isthmus.control.running import Wants
 from isthmus.control.transition import Transition
 from isthmus.control.trust_service import TrustService
 from isthmus.control.trust_store import trust_stores
 from isthmus.control.view import View
 from isthmus.decide.rego.store import BundleStore as RegoBundleStore
-from isthmus.drift.server import DriftService
 from isthmus.federation.fetch import HttpsBundleFetcher
 from isthmus.federation.server import FederationService
 from isthmus.federation.store import BundleStore
@@ -71,7 +69,7 @@ from isthmus.revocation.store import RevocationStore
 from isthmus.serve.authority import AuthorityKeeper
 from isthmus.serve.authority_requests import AuthorityRequests
 from isthmus.serve.bundles import RegoBundles
-from isthmus.serve.drift import Looks, drift_gauges
+from isthmus.serve.drift import drift_gauges, drift_service
 from isthmus.serve.federation import Federation, OwnBundle, federation_gauges, serve_bundle
 from isthmus.serve.findings import Findings, Show
 from isthmus.serve.given import given_by
@@ -158,7 +156,7 @@ class _Services:
         self._trust = Trust(self._plane, self._jwt, _svid_source(options))
         self._nodes = Nodes(self._keeping, _now, options.node_grace)
         follow_nodes(self._plane, self._nodes)
-        self._drift = DriftService(Wants(self._plane, self._statuses, self._folders), Looks(self._folders))
+        self._drift = drift_service(self._plane, self._statuses, self._folders, self._nodes)
         self._bundles = FederationService(
             HttpsBundleFetcher(trust()),
             BundleStore(state.path / "federation"),
@@ -175,7 +173,7 @@ class _Services:
         )
         self._rego_store = RegoBundleStore(state)
         self._rego_bundles = RegoBundles(self._plane, self._rego_store, _now, self._counts)
-        self._handshakes = Handshakes(self._plane, log.write, steady_clock())
+        self._handshakes = Handshakes(self._plane, log.write, steady_clock(), self._keeping)
 
     async def run(self) -> None:
         garbage.nothing_yet()
@@ -183,20 +181,11 @@ class _Services:
         loads = watch(self._options.paths, previous=previous)
         self._manifests.first(await anext(loads), previous)
         self._revocation.take_up()
+        self._handshakes.take_up()
         self._logins.take_up()
         self._rego_bundles.take_up()
         warn_of_unused(self._options, self._plane.mesh, self._ports, self._refusals)
-        keeper = AuthorityKeeper(
-            self._state,
-            self._keeping,
-            lambda: self._plane.mesh.settings,
-            _now,
-            lambda: given_by(self._plane, self._options.ca),
-            self._trusting.behind,
-        )
-        tls = ControlPlaneTls(keeper.latest, _now, max(self._options.svid_ttl, LEAST_OWN_TTL), self._trust.roots_beside)
-        self._trust.tell(keeper.latest.value)
-        self._plane.inputs.revoked = keeper.revoked.value
+        keeper, tls = self._authority()
         handlers, admission = self._handlers(keeper)
         listen = self._options.listen
         grpc_server = await serve_grpc(handlers, tls, self._ads, self._folders, self._enrol_socket, listen)
@@ -233,6 +222,29 @@ class _Services:
         finally:
             await grpc_server.stop(grace=0.5)
 
+    def _authority(self) -> tuple[AuthorityKeeper, ControlPlaneTls]:
+        """What signs, told to the plane, and our own certificate by it."""
+        keeper = AuthorityKeeper(
+            self._state,
+            self._keeping,
+            lambda: self._plane.mesh.settings,
+            _now,
+            lambda: given_by(self._plane, self._options.ca),
+            self._trusting.behind,
+        )
+        tls = ControlPlaneTls(
+            keeper.latest,
+            _now,
+            max(self._options.svid_ttl, LEAST_OWN_TTL),
+            self._trust.roots_beside,
+            lambda: keeper.lists.latest.value.serials,
+        )
+        keeper.lists.deny(self._nodes.denied_certificates)
+        self._trust.take_lists(keeper.lists.latest.value)
+        self._trust.tell(keeper.latest.value)
+        self._plane.inputs.revoked = keeper.revoked.value
+        return keeper, tls
+
     def _handlers(self, keeper: AuthorityKeeper) -> tuple[tuple[grpc.GenericRpcHandler, ...], Admission]:
         """What is answered on the gRPC port, and who lets other machines in there."""
         roster = Roster(self._plane, _now, self._nodes)
@@ -241,16 +253,24 @@ class _Services:
         )
         ads = AdsServer(roster, roster.authorize, self._statuses, steady_clock(), self._counts)
         admission = Admission(
-            self._plane, self._nodes, self._tokens, certificates, keeper.latest, _now, self._options.reach, ads.end
+            self._plane,
+            self._nodes,
+            self._tokens,
+            certificates,
+            keeper.latest,
+            _now,
+            self._options.reach,
+            ads.end,
+            keeper.lists.deny,
         )
         handlers = (
             ads.handler(),
-            NodeService(self._plane, self._nodes, _now).handler(),
+            NodeService(self._plane, self._nodes, _now, self._counts).handler(),
             certificate_handlers(certificates),
             CredentialService(self._plane, roster, _now, self._login_secrets).handler(),
             RegoBundleService(self._plane, roster, self._rego_store, _now).handler(),
             key_service(self._plane, roster, self._state, _now).handler(),
-            JwtService(self._jwt.latest, keeper.latest, roster, _now, keeper, self._nodes).handler(),
+            JwtService(self._jwt.latest, keeper.latest, roster, _now, keeper, self._nodes, self._counts).handler(),
             self._trusting.handler(),
             HandshakeService(roster.authorize, self._handshakes.heard).handler(),
         )

@@ -11,6 +11,7 @@ from isthmus.control.jwt_authority import JwtAuthority
 from isthmus.identity.authority import Authority
 from isthmus.proxy.plan import TrustBundle
 from isthmus.serve.authority import AuthorityKeeper
+from isthmus.serve.revoked_list import Lists
 
 if TYPE_CHECKING:
     from isthmus.proxy.workload_api.source import SvidSource
@@ -23,13 +24,21 @@ class Trust:
         self._plane = plane
         self._jwt = jwt
         self._spire = spire
+        self._lists: tuple[str, ...] = ()
+
+    def take_lists(self, lists: Lists) -> None:
+        """What of single certificates was revoked. :meth:`tell` tells the nodes."""
+        self._lists = lists.in_force
+        self._plane.inputs.revoked_certificates = lists.serials
 
     def tell(self, authority: Authority) -> None:
         """Tell every node what our authority is trusted by."""
         bundle = authority.bundle
         # What signs now stays first.
         roots = dict.fromkeys((*bundle.roots, *self.roots_beside()))
-        self._plane.inputs.trust = (TrustBundle(bundle.trust_domain, tuple(roots)),)
+        # Another authority of the trust domain tells us of no list, and without one its SVIDs would be refused.
+        lists = () if self.roots_beside() else self._lists
+        self._plane.inputs.trust = (TrustBundle(bundle.trust_domain, tuple(roots), lists=lists),)
         self._plane.trust_changed()
 
     def own_roots(self) -> tuple[str, ...]:
@@ -59,7 +68,15 @@ class Trust:
             async for found in keeper.latest:
                 self.tell(found)
 
-        await asyncio.gather(follow_trust(), follow_revoked())
+        async def follow_lists() -> None:
+            async for found in keeper.lists.latest:
+                known = self._plane.inputs.revoked_certificates
+                self.take_lists(found)
+                self.tell(keeper.latest.value)
+                if self._plane.inputs.revoked_certificates != known:
+                    self._plane.changed()
+
+        await asyncio.gather(follow_trust(), follow_revoked(), follow_lists())
 
     async def _follow_spire(self, keeper: AuthorityKeeper) -> None:
         if self._spire is None:
