@@ -29,7 +29,8 @@ def wanted(*builts: Built, **changes: Any) -> Wanted:
 def seen(*builts: Built, parts: tuple[Any, ...] = (), **changes: Any) -> Seen:
     """An Envoy that has ``builts``; ``parts``: more of its configuration dump."""
     dump = admin_v3.ConfigDump(configs=[any_of(part) for part in (*_parts(builts or ALL), *parts)])
-    return replace(Seen(dump, "LIVE", OPTIONS, 0, "warning"), **changes)
+    made = replace(Seen(dump, "LIVE", OPTIONS, 0, "warning"), **changes)
+    return replace(made, digest=f"{made!r} {dump.SerializeToString().hex()}")
 
 
 def _parts(builts: tuple[Built, ...]) -> list[Any]:

@@ -56,6 +56,14 @@ def test_what_differs(look: Seen, found: tuple[str, str, str]) -> None:
     assert found in told(look)
 
 
+def test_what_another_machine_calls_its_resources_is_no_danger_to_a_log_or_a_terminal() -> None:
+    look = seen(*ALL, listener("x\n\x1b[31mALARM"), *(listener(f"l{number}") for number in range(300)))
+    found = compare(wanted(machine="edge-1"), look)
+    assert len(found) == 100
+    assert {one.machine for one in found} == {"edge-1"}
+    assert found[0].name == "x??[31mALARM"
+
+
 def test_what_is_on_its_way_is_not_looked_at() -> None:
     assert told(seen(*ALL, listener("extra")), settled=False) == []
     assert told(seen(*ALL, listener("extra"), state="DRAINING"), settled=False) == [

@@ -32,6 +32,7 @@ def test_in_words_and_as_json() -> None:
     assert found.as_json() == {
         "code": "ISM8002",
         "proxy": "sidecar~a~b",
+        "machine": "local",
         "kind": "secret",
         "name": "ROOTCA",
         "difference": "trusts somebody",

@@ -3,9 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from isthmus.drift.compare import compare
-from isthmus.drift.seen import Trust
+from isthmus.drift.seen import Credential, Trust
 from isthmus.envoy_api import any_of
 from isthmus.envoy_api.packages import admin_v3, core_v3, tls_v3
 from isthmus.proxy.federation_secret import federation_secrets
@@ -69,6 +70,48 @@ def test_as_declared() -> None:
 def test_what_differs(secret: Any, difference: str) -> None:
     (only,) = told(secret)
     assert difference in only
+
+
+GIVEN = ROOT.issue("spiffe://td1/ns/shop/sa/a")
+ANOTHER = OTHER.issue("spiffe://td1/ns/shop/sa/a")
+BOTH = (x509.DNSName("shop.example.com"), x509.DNSName("www.example.com"))
+DEVELOPMENT = ROOT.issue(*BOTH)
+
+
+def credential(secret: Any, known: Credential) -> list[str]:
+    secret.name = known.name
+    packed = [{"name": secret.name, "secret": any_of(secret)}]
+    look = seen(parts=(admin_v3.SecretsConfigDump(dynamic_active_secrets=packed),))
+    return [one.difference for one in compare(wanted(credentials=(known,)), look)]
+
+
+def test_a_gateways_certificate() -> None:
+    known = Credential("credential:shop/edge", chain=GIVEN.chain)
+    assert credential(shown(GIVEN.chain), known) == []
+    (told,) = credential(shown(ANOTHER.chain), known)
+    assert told.startswith("shows ")
+    assert ", and was given " in told
+
+
+def test_a_gateways_client_authorities_and_what_they_revoked() -> None:
+    known = Credential("credential-ca:shop/edge", authorities=ROOT.pem, revoked=b"list")
+    right = roots("", ROOT)
+    right.validation_context.crl.inline_bytes = b"list"
+    assert credential(right, known) == []
+    assert credential(roots("", ROOT), known) == ["goes by another list of what was revoked"]
+    (told,) = credential(roots("", ROOT, OTHER), known)
+    assert told.startswith("trusts ")
+
+
+def test_a_gateways_development_certificate() -> None:
+    names = ("www.example.com", "shop.example.com")
+    assert credential(shown(DEVELOPMENT.chain), Credential("c", development_dns=names)) == []
+    assert credential(shown(DEVELOPMENT.chain), Credential("c", development_dns=names[:1])) == [
+        "www.example.com → shop.example.com, www.example.com"
+    ]
+    others = OTHER.issue(*BOTH)
+    assert credential(shown(others.chain), Credential("c", development_dns=names)) == ["is not by the mesh's authority"]
+    assert credential(shown(b""), Credential("c", development_dns=names)) == ["is not a certificate of names"]
 
 
 def test_a_secret_of_the_bootstrap() -> None:

@@ -59,13 +59,6 @@ def clock() -> datetime:
     return datetime.now(UTC)
 
 
-def free_port() -> int:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        port: int = asked.getsockname()[1]
-        return port
-
-
 @contextmanager
 def folders(tmp_path: Path) -> Iterator[Folders]:
     """A state, and a runtime folder whose sockets' paths are short enough."""
@@ -222,7 +215,7 @@ def uri_of(certificate: x509.Certificate) -> list[str]:
     return names.get_values_for_type(x509.UniformResourceIdentifier)
 
 
-async def until(found: Callable[[], Any], within: float = 10.0) -> Any:
+async def until(found: Callable[[], Any], within: float = 60.0) -> Any:
     """Try ``found`` (or await it) until it gives something true; what it raised last is raised in the end."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from isthmus.proxy.sds import SERVICE
 from isthmus.proxy.sds_stream import SECRET_TYPE
 from isthmus.xds.bootstrap import BootstrapSettings
 from isthmus.xds.secret import SVID
+from tests.real.up import contents, free_port
 
 from .making import (
     CONTROL_PLANE,
@@ -38,7 +40,6 @@ from .making import (
     ControlPlane,
     agent_argv,
     folders,
-    free_port,
     https_listener,
     on_wire,
     plan_of,
@@ -62,7 +63,7 @@ class Supervised:
 
     async def end(self) -> None:
         self.lines.feed_eof()
-        await asyncio.wait_for(self.running, 5)
+        await asyncio.wait_for(self.running, 60)
 
     async def kill(self) -> None:
         self.running.cancel()
@@ -177,16 +178,16 @@ async def check_no_key_outside(places: Folders, program: EnvoyProgram) -> None:
     scalar = key.private_numbers().private_value.to_bytes(32, "big")
     forms = (pem.splitlines()[1], scalar, scalar.hex().encode(), base64.b64encode(pem)[100:140])
     allowed = {places.state / node_file("local"), *(places.state / "ca").rglob("*.key")}
-    contents = {path: path.read_bytes() for path in every_file(places)}
-    contents[Path("config_dump")] = (await program.admin.config_dump()).SerializeToString()
-    assert any(path.suffix == ".json" for path in contents)
-    for path, content in contents.items():
+    found = dict(every_file(places))
+    found[Path("config_dump")] = (await program.admin.config_dump()).SerializeToString()
+    assert any(path.suffix == ".json" for path in found)
+    for path, content in found.items():
         assert not any(form in content for form in forms), path
         assert path in allowed or b"PRIVATE KEY" not in content, path
 
 
-def every_file(places: Folders) -> list[Path]:
-    return [path for root in (places.state, places.runtime) for path in root.rglob("*") if path.is_file()]
+def every_file(places: Folders) -> Iterator[tuple[Path, bytes]]:
+    return chain(contents(places.state), contents(places.runtime))
 
 
 async def test_a_token_works_once_and_the_agent_says_so(tmp_path: Path) -> None:
@@ -204,7 +205,7 @@ async def test_a_token_works_once_and_the_agent_says_so(tmp_path: Path) -> None:
             assert second.stdin is not None
             assert second.stdout is not None
             second.stdin.write(f"{json.dumps({'enrol': token})}\n{json.dumps({'plan': to_json(plan)})}\n".encode())
-            assert await asyncio.wait_for(second.wait(), 10) == EXIT_NOT_ENROLLED
+            assert await asyncio.wait_for(second.wait(), 60) == EXIT_NOT_ENROLLED
             said = (await second.stdout.read()).decode()
             assert "unknown, used or expired" in said
             assert token not in said
@@ -216,7 +217,7 @@ async def test_without_token_or_certificate_it_asks_for_one(tmp_path: Path) -> N
         agent = Supervised(places)
         agent.plan(plan_of(places, 1, ORDERS))
         with pytest.raises(NotEnrolled, match="needs a join token"):
-            await asyncio.wait_for(agent.running, 5)
+            await asyncio.wait_for(agent.running, 60)
         assert not places.sds_socket(ORDERS.id).exists()
 
 
@@ -336,5 +337,5 @@ async def test_orphans_are_ended_even_those_that_ignore_the_signal() -> None:
     await children[1].stdout.readline()
     waiting = [asyncio.create_task(child.wait()) for child in children]
     await end_orphans(tuple(child.pid for child in children))
-    await asyncio.wait_for(asyncio.gather(*waiting), 5)
+    await asyncio.wait_for(asyncio.gather(*waiting), 60)
     await until(lambda: not any(group_lives(child.pid) for child in children))

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -11,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from isthmus.envoy_api import unpack
 from isthmus.errors import SvidInvalid
 from isthmus.identity.authority import Authority
+from isthmus.identity.crl import Signer, build_list
+from isthmus.identity.revoked import Reason, RevokedCertificate
 from isthmus.identity.spiffe_id import SpiffeId
 from isthmus.identity.store import load_or_create
 from isthmus.identity.validate import read_csr
@@ -18,6 +22,7 @@ from isthmus.proxy.credential import (
     Certificate,
     certificate,
     certificate_secret,
+    is_superseded,
     lasting,
     renewal,
     request_for_hosts,
@@ -92,6 +97,27 @@ def test_secrets_as_envoy_takes_them(authority: Authority) -> None:
     trust = (TrustBundle("cluster.local", authority.bundle.roots), TrustBundle("other.example", ("no matter",)))
     roots = unpack(trust_secret("ROOTCA", trust).packed)
     assert roots.validation_context.trusted_ca.inline_bytes == held.roots  # type: ignore[attr-defined]
+
+
+def test_lists_of_revoked_certificates_come_with_the_roots(authority: Authority) -> None:
+    held = issued(authority)
+    plain = TrustBundle("cluster.local", authority.bundle.roots)
+    secret: Any = unpack(trust_secret("ROOTCA", (plain,)).packed)
+    assert not secret.validation_context.HasField("crl")
+    signer = Signer(authority.chain[0], authority.signing_key, held.not_after)
+    serial = x509.load_pem_x509_certificate(held.chain).serial_number
+    lists = {
+        number: build_list(signer, [RevokedCertificate(number, NOW, Reason.SUPERSEDED, held.not_after)], 1, NOW).pem
+        for number in (serial, 7)
+    }
+    mine, others = (replace(plain, lists=(lists[number],)) for number in (serial, 7))
+    secret = unpack(trust_secret("ROOTCA", (mine,)).packed)
+    assert secret.validation_context.crl.inline_bytes.decode() == lists[serial]
+    assert secret.validation_context.only_verify_leaf_cert_crl, "roots have no lists"
+    assert len({trust_version((one,)) for one in (plain, mine, others)}) == 3
+    assert is_superseded(held, (mine,)), "it asks for another"
+    assert not is_superseded(held, (others,))
+    assert not is_superseded(held, (plain,))
 
 
 def test_a_version_is_of_the_content(authority: Authority) -> None:

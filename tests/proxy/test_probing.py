@@ -54,7 +54,7 @@ async def test_changes_are_told_and_nothing_else() -> None:
     with Backend("b", lambda _: Reply(200 if fine else 503)) as backend:
         probe = Probe(HttpGet(backend.port), period=timedelta(milliseconds=10), failure=1)
         watching = asyncio.create_task(watch(probe, lambda well, _: heard.append(well)))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(backend.seen) < 5:
                 await asyncio.sleep(0.01)
             fine = False

@@ -25,6 +25,7 @@ class Plane:
     """A control plane that has these bundles."""
 
     def __init__(self) -> None:
+        self.lacking = grpc.StatusCode.NOT_FOUND
         self.packed = {digest(one): one for one in (ONE, TWO)}
         self.asked: list[str] = []
 
@@ -32,7 +33,7 @@ class Plane:
         self.asked.append(request.decode())
         packed = self.packed.get(request.decode())
         if packed is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such bundle")
+            await context.abort(self.lacking, "no such bundle")
         for at in range(0, len(packed), 100_000):
             yield packed[at : at + 100_000]
 
@@ -74,6 +75,8 @@ async def test_a_file_that_somebody_changed_is_fetched_again(state: StateDir) ->
 
 async def test_what_is_not_to_be_had_is_said(state: StateDir) -> None:
     plane = Plane()
+    assert "no such bundle" in (await fetched(plane, state, "a" * 64))[0]
+    plane.lacking = grpc.StatusCode.PERMISSION_DENIED
     assert "no such bundle" in (await fetched(plane, state, "a" * 64))[0]
     plane.packed["b" * 64] = ONE
     assert "another bundle" in (await fetched(plane, state, "b" * 64, digest(TWO)))[0]

@@ -40,7 +40,7 @@ async def said(path: str) -> bytes | None:
     writer.write(b"hello")
     writer.write_eof()
     try:
-        return await asyncio.wait_for(reader.read(), 5)
+        return await asyncio.wait_for(reader.read(), 60)
     except (ConnectionError, TimeoutError):
         return None
     finally:
@@ -48,7 +48,7 @@ async def said(path: str) -> bytes | None:
 
 
 async def until_said(path: str, expected: bytes | None) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await said(path) != expected:
             await asyncio.sleep(0.05)
 

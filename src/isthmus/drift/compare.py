@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from isthmus.drift.difference import difference
@@ -15,6 +16,9 @@ from isthmus.xds.snapshot import CLUSTER, EXTENSION, LISTENER, ROUTE, Built, mes
 
 UNDECLARED = "runs, and was not declared"
 MISSING = "was declared, and does not run"
+_MOST = 100
+"""Differences told of one proxy."""
+_LONGEST = 500
 _QUIET = ("off", "critical", "error", "warning", "info")
 """Log levels that do not tell what passes through."""
 
@@ -33,7 +37,17 @@ def compare(wanted: Wanted, seen: Seen) -> tuple[Drift, ...]:
         found += secrets(wanted, secret_part)
     if wanted.settled:
         found += _resources(wanted, parts)
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(_told(wanted, one) for one in found[:_MOST]))
+
+
+def _told(wanted: Wanted, one: Drift) -> Drift:
+    """With its machine, in words for a log and a terminal, whatever that machine called its resources."""
+    name, words = (_printable(text) for text in (one.name, one.difference))
+    return replace(one, machine=wanted.machine, name=name, difference=words)
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:_LONGEST])
 
 
 def _process(wanted: Wanted, seen: Seen) -> Iterator[Drift]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from isthmus.diag import Code, Severity
+from isthmus.model.offer import LOCAL_NODE
 
 CONFIGURATION = Code(
     "ISM8001",
@@ -23,8 +24,9 @@ TRUST_STORE = Code(
     Severity.ERROR,
     "A proxy trusts others than was declared",
     "{proxy}: {kind} {name}: {difference}",
-    what="The roots that a running Envoy validates peers with, or the identity that it shows, are not the mesh's.",
-    why="Who has another root's key can be anybody.",
+    what="The roots that a running Envoy validates peers with, the identity that it shows, or a gateway's certificate "
+    "or client CAs are not those that it was given.",
+    why="Who has another root's key can be anybody; who has another certificate's key can be the gateway.",
     example="(an agent's socket that somebody else serves)",
     fix="Find out who did it, and end the Envoy: it is started anew as declared.",
 )
@@ -82,16 +84,24 @@ class Drift:
     kind: Kind
     name: str
     difference: str
+    machine: str = LOCAL_NODE
+    """The node that runs it."""
+
+    @property
+    def where(self) -> str:
+        """The proxy, and its machine if that is another."""
+        return self.proxy if self.machine == LOCAL_NODE else f"{self.proxy} on {self.machine}"
 
     def __str__(self) -> str:
         code = self.kind.code
-        words = {"proxy": self.proxy, "kind": self.kind.value, "name": self.name, "difference": self.difference}
+        words = {"proxy": self.where, "kind": self.kind.value, "name": self.name, "difference": self.difference}
         return f"{code.id} {code.template.format(**words)}"
 
     def as_json(self) -> dict[str, str]:
         return {
             "code": self.kind.code.id,
             "proxy": self.proxy,
+            "machine": self.machine,
             "kind": self.kind.value,
             "name": self.name,
             "difference": self.difference,

@@ -10,7 +10,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 
 from isthmus.drift.finding import Drift, Kind
-from isthmus.drift.seen import Trust, Wanted
+from isthmus.drift.seen import Credential, Trust, Wanted
 from isthmus.envoy_api import unpack
 from isthmus.xds.secret import ALL_ROOTS, ROOT_CA, SVID, federated_roots_name
 
@@ -19,13 +19,49 @@ Roots = frozenset[str]
 
 
 def secrets(wanted: Wanted, part: Any) -> Iterator[Drift]:
-    """``part``: an envoy.admin.v3.SecretsConfigDump. Credentials of gateways are their Secrets' business."""
+    """``part``: an envoy.admin.v3.SecretsConfigDump. Of credentials, those are compared that ``wanted`` has."""
+    credentials = {one.name: one for one in wanted.credentials}
     for one in part.static_secrets:
         yield Drift(wanted.proxy, Kind.SECRET, one.name, "is in the bootstrap, and was not declared")
     for one in part.dynamic_active_secrets:
-        told = _secret(wanted, unpack(one.secret))
+        secret: Any = unpack(one.secret)
+        known = credentials.get(secret.name)
+        told = _secret(wanted, secret) if known is None else _credential(wanted, known, secret)
         if told is not None:
             yield Drift(wanted.proxy, Kind.SECRET, one.name, told)
+
+
+def _credential(wanted: Wanted, known: Credential, secret: Any) -> str | None:
+    shown = secret.tls_certificate.certificate_chain.inline_bytes
+    if known.development_dns:
+        return _development(wanted, known, shown)
+    if known.chain:
+        declared, runs = _hashes(known.chain), _hashes(shown)
+        return None if declared == runs else f"shows {_short(runs)}, and was given {_short(declared)}"
+    context = secret.validation_context
+    declared, runs = _hashes(known.authorities), _hashes(context.trusted_ca.inline_bytes)
+    if declared != runs:
+        return f"trusts {_short(runs)}, and was given {_short(declared)}"
+    return None if context.crl.inline_bytes == known.revoked else "goes by another list of what was revoked"
+
+
+def _development(wanted: Wanted, known: Credential, chain: bytes) -> str | None:
+    """Its key is the machine's own, and so is the moment when it is renewed."""
+    if not wanted.trust:
+        return None
+    try:
+        certificates = x509.load_pem_x509_certificates(chain)
+        names = certificates[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        dns = sorted(names.get_values_for_type(x509.DNSName))
+    except (ValueError, x509.ExtensionNotFound):
+        return "is not a certificate of names"
+    if dns != sorted(known.development_dns):
+        return f"{', '.join(sorted(known.development_dns))} → {', '.join(dns)}"
+    return None if _of(wanted.trust[0], certificates[-1]) else "is not by the mesh's authority"
+
+
+def _short(certificates: Roots) -> str:
+    return ", ".join(one[:16] for one in sorted(certificates)) or "nothing"
 
 
 def _secret(wanted: Wanted, secret: Any) -> str | None:
@@ -53,10 +89,11 @@ def _svid(wanted: Wanted, own: Trust, chain: bytes) -> str | None:
         return "is not an X.509-SVID"
     if uris != [wanted.identity]:
         return f"{wanted.identity} → {', '.join(uris)[:300]}"
-    roots = [x509.load_pem_x509_certificate(root.encode()) for root in own.roots]
-    if not any(_issued(certificates[-1], root) for root in roots):
-        return f"is not by the authority of {own.trust_domain}"
-    return None
+    return None if _of(own, certificates[-1]) else f"is not by the authority of {own.trust_domain}"
+
+
+def _of(trust: Trust, certificate: x509.Certificate) -> bool:
+    return any(_issued(certificate, x509.load_pem_x509_certificate(root.encode())) for root in trust.roots)
 
 
 def _issued(certificate: x509.Certificate, root: x509.Certificate) -> bool:

@@ -1,4 +1,4 @@
-"""The service that looks at every Envoy of this machine again and again, and says what is not as declared."""
+"""The service that looks at every Envoy again and again, on every machine, and says what is not as declared."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from isthmus.drift.finding import Drift, Kind
 from isthmus.drift.seen import Seen, Wanted
 from isthmus.errors import EnvoyFailed
 from isthmus.latest import Latest
+from isthmus.model.offer import LOCAL_NODE
 
 log = logging.getLogger(__name__)
 
 _LONGEST_SHARE = 20
 """Of the time, looking takes at most one part in so many."""
+_MACHINES = 16
+"""Asked at the same time."""
 _PATIENCE = 3
 """How many times as long as something takes to be certain is waited for what changes each time."""
 
@@ -35,8 +38,12 @@ class Pace:
     """An Envoy that died is started anew, and says nothing meanwhile."""
 
 
-Look = Callable[[str], Awaitable["Seen | None"]]
-"""What the Envoy of a proxy says of itself; None: the same as the last time. Raises EnvoyFailed."""
+SILENT = "its admin interface does not answer"
+Look = Callable[[Wanted, str], Awaitable[Callable[[], Seen | None]]]
+"""Asks the Envoy of a proxy what it is, and gives how to read the answer, which takes its time.
+
+Reading gives None for what has the given digest: that of the last look. Both raise EnvoyFailed.
+"""
 
 
 @dataclass(slots=True)
@@ -47,7 +54,7 @@ class _Watched:
     suspected: dict[Drift, float] = field(default_factory=dict)
     certain: frozenset[Drift] = frozenset()
     silent_since: float | None = None
-    compared: tuple[object, Seen] | None = None
+    compared: tuple[object, str] | None = None
     found: tuple[Drift, ...] = ()
 
 
@@ -55,11 +62,13 @@ class DriftService:
     """Keeps :attr:`found` true while :meth:`run` runs."""
 
     def __init__(self, wanted: Callable[[], Mapping[str, Wanted]], look: Look, pace: Pace | None = None) -> None:
-        """``wanted``: by id, the proxies whose Envoy runs on this machine."""
+        """``wanted``: by id, the proxies whose Envoy can be asked."""
         self._wanted = wanted
         self._look = look
         self._pace = pace or Pace()
         self._watched: dict[str, _Watched] = {}
+        self._spent = 0.0
+        """Seconds of this machine's that the round took: others' answers are only waited for."""
         self._hurry = asyncio.Event()
         self.found: Latest[tuple[Drift, ...]] = Latest(())
         self._begun = 0
@@ -70,13 +79,13 @@ class DriftService:
         """Until cancelled."""
         clock = asyncio.get_running_loop().time
         while True:
-            began = clock()
             self._begun += 1
+            self._spent = 0.0
             await self._round(clock)
             self.looks.set(self._begun)
             suspicious = any(one.suspected.keys() - one.certain for one in self._watched.values())
             pause = self._pace.again if suspicious else self._pace.every
-            rest = max(pause.total_seconds(), (clock() - began) * _LONGEST_SHARE)
+            rest = max(pause.total_seconds(), self._spent * _LONGEST_SHARE)
             try:
                 async with asyncio.timeout(rest):
                     await self._hurry.wait()
@@ -102,35 +111,53 @@ class DriftService:
     async def _round(self, clock: Callable[[], float]) -> None:
         wanted = self._wanted()
         self._watched = {proxy: self._watched.get(proxy) or _Watched() for proxy in wanted}
-        for proxy, watched in self._watched.items():
-            before = wanted[proxy]
-            differences = await self._differences(before, watched, clock)
-            after = self._wanted().get(proxy)
-            # What was declared anew while somebody looked may be there already, or not yet.
-            if differences is not None and after is not None and after.version == before.version:
-                self._judge(watched, differences, clock())
+        by_machine: dict[str, list[str]] = {}
+        for proxy, one in wanted.items():
+            by_machine.setdefault(one.machine, []).append(proxy)
+        together = asyncio.Semaphore(_MACHINES)
+
+        async def look_around(proxies: list[str]) -> None:
+            # One that answers slowly, or not at all, does not keep the others waiting.
+            async with together:
+                for proxy in proxies:
+                    await self._look_at(wanted[proxy], clock)
+
+        await asyncio.gather(*map(look_around, by_machine.values()))
         self._tell()
+
+    async def _look_at(self, before: Wanted, clock: Callable[[], float]) -> None:
+        watched = self._watched[before.proxy]
+        differences = await self._differences(before, watched, clock)
+        after = self._wanted().get(before.proxy)
+        # What was declared anew while somebody looked may be there already, or not yet.
+        if differences is not None and after is not None and after.version == before.version:
+            self._judge(watched, differences, clock())
 
     async def _differences(
         self, wanted: Wanted, watched: _Watched, clock: Callable[[], float]
     ) -> tuple[Drift, ...] | None:
+        began = clock()
         try:
-            seen = await self._look(wanted.proxy)
-        except EnvoyFailed:
+            read = await self._look(wanted, watched.seen.digest if watched.seen is not None else "")
+            if wanted.machine != LOCAL_NODE:
+                began = clock()
+            # Off the loop: of a large mesh it takes a while.
+            seen = await asyncio.to_thread(read)
+        except EnvoyFailed as failed:
             since = watched.silent_since = watched.silent_since or clock()
             if clock() - since < self._pace.gone_after.total_seconds():
                 return None
-            return (Drift(wanted.proxy, Kind.STATE, "server", "its admin interface does not answer"),)
+            why = SILENT if wanted.machine == LOCAL_NODE else str(failed)
+            return (Drift(wanted.proxy, Kind.STATE, "server", why, wanted.machine),)
         watched.silent_since = None
-        if seen is not None:
-            watched.seen = seen
+        watched.seen = seen or watched.seen
         if watched.seen is None:
             return None
-        asked = ((wanted.version, wanted.settled, wanted.bootstrap.SerializeToString(deterministic=True)), watched.seen)
-        if watched.compared is None or watched.compared[0] != asked[0] or watched.compared[1] is not asked[1]:
-            # Off the loop: of a large mesh it takes a while.
-            watched.found = await asyncio.to_thread(compare, wanted, watched.seen)
-            watched.compared = asked
+        asked = (wanted.version, wanted.settled, wanted.bootstrap.SerializeToString(deterministic=True))
+        if watched.compared is None or watched.compared != (asked, watched.seen.digest):
+            watched.found = await asyncio.to_thread(_compare, wanted, watched.seen)
+            watched.compared = asked, watched.seen.digest
+        self._spent += clock() - began
         return watched.found
 
     def _judge(self, watched: _Watched, differences: tuple[Drift, ...], now: float) -> None:
@@ -146,3 +173,14 @@ class DriftService:
         for one in sorted(before - now):
             log.warning("mended: %s", one)
         self.found.set(tuple(sorted(now)))
+
+
+def _compare(wanted: Wanted, seen: Seen) -> tuple[Drift, ...]:
+    """As :func:`compare`. What another machine says may be anything, and must not end the service that watches it."""
+    try:
+        return compare(wanted, seen)
+    except Exception as broken:
+        if wanted.machine == LOCAL_NODE:
+            raise
+        why = f"what it says of itself cannot be compared: {type(broken).__name__}"
+        return (Drift(wanted.proxy, Kind.STATE, "server", why, wanted.machine),)

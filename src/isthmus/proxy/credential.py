@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -103,8 +104,19 @@ def time_left(held: Certificate, came: datetime, due: datetime, now: datetime, p
 
 
 def is_superseded(held: Certificate, trust: tuple[TrustBundle, ...]) -> bool:
-    """Whether another root signs now than the one that ``held`` leads to: both name the one that signs first."""
-    return bool(trust) and not held.roots.strip().startswith(trust[0].roots[0].strip().encode())
+    """Whether it is to be replaced now: another root signs than the one that it leads to, or it was revoked itself.
+
+    Both name the root that signs first.
+    """
+    if not trust:
+        return False
+    return not held.roots.strip().startswith(trust[0].roots[0].strip().encode()) or _is_listed(held, trust[0].lists)
+
+
+def _is_listed(held: Certificate, lists: Iterable[str]) -> bool:
+    serial = x509.load_pem_x509_certificate(held.chain).serial_number
+    read = (x509.load_pem_x509_crl(one.encode()) for one in lists)
+    return any(one.get_revoked_certificate_by_serial_number(serial) is not None for one in read)
 
 
 def certificate_secret(name: str, held: Certificate) -> ServedSecret:
@@ -122,10 +134,14 @@ def certificate_secret(name: str, held: Certificate) -> ServedSecret:
 def trust_secret(name: str, trust: tuple[TrustBundle, ...]) -> ServedSecret:
     """A Secret with the certificates that peers must descend from: those of the first bundle, the own trust domain's.
 
-    Its version is :func:`trust_version`.
+    With its lists of revoked certificates, if there are any. Its version is :func:`trust_version`.
     """
-    roots = own_roots(trust)
+    roots, lists = own_roots(trust), trust[0].lists
     context = tls_v3.CertificateValidationContext(trusted_ca=core_v3.DataSource(inline_bytes=roots))
+    if lists:
+        context.crl.inline_bytes = "".join(lists).encode()
+        # Signers have their lists; of roots nobody revokes one: those are trusted no more instead.
+        context.only_verify_leaf_cert_crl = True
     return ServedSecret(name, trust_version(trust), any_of(tls_v3.Secret(name=name, validation_context=context)))
 
 

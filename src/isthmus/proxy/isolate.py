@@ -138,12 +138,19 @@ def _everything_is_here() -> None:
 
 
 def _redirect(connections: int, names: int) -> None:
-    """What leaves for anywhere but the loopback goes to the one port, DNS (also that of a local stub) to the other."""
+    """What leaves for anywhere but the loopback goes to the one port, DNS (also that of a local stub) to the other.
+
+    IPv6 goes nowhere: it has no route here, and would not be let out if somebody laid one.
+    """
     rules = f"""table inet isthmus {{
       chain calls {{
         type nat hook output priority -100; policy accept;
         udp dport 53 redirect to :{names}
         meta nfproto ipv4 meta l4proto tcp ip daddr != 127.0.0.0/8 redirect to :{connections}
+      }}
+      chain out {{
+        type filter hook output priority 0; policy accept;
+        meta nfproto ipv6 ip6 daddr != ::1 drop
       }}
     }}"""
     # nf_tables(8) by the system's own program: its wire form is not one to write by hand.

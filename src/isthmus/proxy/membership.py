@@ -21,6 +21,7 @@ from isthmus.model.world import Address
 from isthmus.proxy.agent import node_file
 from isthmus.proxy.credential import Certificate, certificate, lasting, request_for_identity
 from isthmus.proxy.holder import now
+from isthmus.proxy.unreached import ask_the_clock, is_clock
 from isthmus.state import StateDir
 
 FILE = "membership.json"
@@ -46,7 +47,8 @@ class Membership:
         except (ValueError, KeyError, TypeError, SvidInvalid):
             raise NotEnrolled(f"node {self.node} has no certificate any more: {_AGAIN}") from None
         if not lasting(held, now(), timedelta()):
-            raise NotEnrolled(f"the certificate of node {self.node} ended on {held.not_after:%Y-%m-%d %H:%M}: {_AGAIN}")
+            ended = f"ended at {held.not_after:%Y-%m-%d %H:%M} UTC, and it is {now():%Y-%m-%d %H:%M} here"
+            raise NotEnrolled(f"the certificate of node {self.node} {ended}: {_AGAIN}")
         return held
 
 
@@ -125,13 +127,16 @@ async def _ask(at: Address, trust: ssl.SSLContext, name: str | None, body: Mappi
             response = await client.post(f"https://{at}/v1/enrol", json=dict(body), extensions=extensions)
             found: dict[str, Any] = response.json()
     except httpx.TransportError as failed:
+        if is_clock(str(failed)):
+            raise Unreachable(f"the join token was not shown to {at}: {ask_the_clock(now())}") from failed
         if "CERTIFICATE_VERIFY_FAILED" in str(failed):
             raise NotEnrolled(f"what answers at {at} is not the control plane of the join token: {failed}") from failed
         raise Unreachable(f"no control plane answers at {at}: {failed or type(failed).__name__}") from failed
     except ValueError as broken:
         raise Unreachable(f"the answer of {at} cannot be read") from broken
     if response.status_code != httpx.codes.OK:
-        raise NotEnrolled(str(found.get("error", f"the control plane answered {response.status_code}")))
+        said = found.get("error", f"the control plane answered {response.status_code}")
+        raise NotEnrolled(f"{said}: {_AGAIN}")
     return found
 
 

@@ -14,6 +14,7 @@ from isthmus.model.key_lookup import SOCKET as KEYS_SOCKET
 from isthmus.model.world import Address
 from isthmus.proxy.plan import Plan, PlannedProxy
 from isthmus.xds.bootstrap import BootstrapSettings
+from isthmus.xds.relay import RELAY_ID, RelaySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,10 @@ class Folders:
         return self.logs / f"{namespace}~{name}.out"
 
 
-def bootstrap_settings(folders: Folders, plan: Plan, proxy: PlannedProxy) -> BootstrapSettings:
-    """What the Envoy of a planned proxy is started with on this machine."""
+def bootstrap_settings(
+    folders: Folders, plan: Plan, proxy: PlannedProxy, ads: Address | None = None
+) -> BootstrapSettings:
+    """What the Envoy of a planned proxy is started with. ``ads``: how its machine calls the control plane."""
     return BootstrapSettings(
         proxy_id=proxy.id,
         name=proxy.name,
@@ -111,8 +114,19 @@ def bootstrap_settings(folders: Folders, plan: Plan, proxy: PlannedProxy) -> Boo
         admin_socket=str(folders.admin_socket(proxy.id)),
         sds_socket=str(folders.sds_socket(proxy.id)),
         metrics_socket=str(folders.metrics_socket(proxy.id)),
-        ads=Address.unix(str(folders.ads_socket)) if proxy.isolated else plan.ads,
+        ads=Address.unix(str(folders.ads_socket)) if proxy.isolated else ads or plan.ads,
         control_plane_id=plan.control_plane_id,
+    )
+
+
+def relay_settings(folders: Folders) -> RelaySettings:
+    """Of this machine's relay."""
+    return RelaySettings(
+        folder=str(folders.runtime),
+        admin_socket=str(folders.admin_socket(RELAY_ID)),
+        # Not .json, which would count as an Envoy's bootstrap.
+        clusters=str(folders.runtime / "relay-clusters.yaml"),
+        listeners=str(folders.runtime / "relay-listeners.yaml"),
     )
 
 

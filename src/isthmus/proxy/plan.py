@@ -42,11 +42,13 @@ class TrustBundle:
     """Other names of the trust domain, for which the same roots speak."""
     jwt_keys: tuple[str, ...] = ()
     """What its JWT-SVIDs are proved by: public JWKs with their ``kid``, as JSON."""
+    lists: tuple[str, ...] = ()
+    """Of each of its signers the certificates that were revoked (CRL, PEM); none: peers are verified by no list."""
 
     @property
     def version(self) -> str:
         """Of what proxies have of it."""
-        return hashlib.sha256("".join((*self.roots, *self.aliases)).encode()).hexdigest()[:16]
+        return hashlib.sha256("".join((*self.roots, *self.aliases, *self.lists)).encode()).hexdigest()[:16]
 
 
 def own_roots(trust: tuple[TrustBundle, ...]) -> bytes:
@@ -273,6 +275,7 @@ def from_json(value: str | bytes | dict[str, Any]) -> Plan:
                     tuple(bundle["roots"]),
                     tuple(bundle["aliases"]),
                     tuple(bundle["jwt_keys"]),
+                    tuple(bundle["lists"]),
                 )
                 for bundle in data["trust"]
             ),

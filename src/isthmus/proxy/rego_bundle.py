@@ -19,6 +19,8 @@ from isthmus.state import StateDir
 _MAX_BYTES: Final = 32 << 20
 _DEADLINE_SECONDS: Final = 60.0
 _PATTERN: Final = bundle_file("*")
+_LEFT_OUT: Final = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED})
+"""The control plane's plan has changed meanwhile; the new one comes by itself."""
 
 
 async def fetch_bundles(channel: Any, state: StateDir, digests: Iterable[str], say: Say) -> None:
@@ -35,7 +37,7 @@ async def fetch_bundles(channel: Any, state: StateDir, digests: Iterable[str], s
         except (StateUnusable, ValueError) as fault:
             say("rego bundle", f"{digest[:12]}: {fault}")
         except grpc.aio.AioRpcError as failed:
-            if failed.code() is not grpc.StatusCode.NOT_FOUND:
+            if failed.code() not in _LEFT_OUT:
                 raise
             say("rego bundle", f"{digest[:12]}: {failed.details()}")
 

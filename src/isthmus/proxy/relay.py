@@ -13,10 +13,9 @@ from isthmus.model.world import Address
 from isthmus.proxy.child import Child, start_child
 from isthmus.proxy.envoy import AdminClient, envoy_argv
 from isthmus.proxy.log import Logs
-from isthmus.proxy.place import Folders, open_new
+from isthmus.proxy.place import Folders, open_new, relay_settings
 from isthmus.xds.relay import (
     RELAY_ID,
-    RelaySettings,
     build_relay_bootstrap,
     build_relay_clusters,
     build_relay_listeners,
@@ -42,7 +41,7 @@ class RelayProgram:
 
     def aim(self, targets: tuple[Address, ...]) -> None:
         """Have a Unix socket for each of ``targets``, now or once it runs. Raises OSError."""
-        settings = self._settings
+        settings = relay_settings(self.folders)
         # Clusters first: a listener to a cluster that is not there yet would close its first connections.
         _replace(Path(settings.clusters), build_relay_clusters(targets))
         _replace(Path(settings.listeners), build_relay_listeners(settings, targets))
@@ -56,7 +55,7 @@ class RelayProgram:
         self._tidy()
         bootstrap = self.folders.bootstrap(RELAY_ID)
         with open_new(bootstrap) as file:
-            file.write(json.dumps(to_json(build_relay_bootstrap(self._settings))).encode())
+            file.write(json.dumps(to_json(build_relay_bootstrap(relay_settings(self.folders)))).encode())
         with self.logs.open(self.folders.log(RELAY_ID)) as log:
             return await start_child(envoy_argv(bootstrap, _CONCURRENCY, _DRAIN), stdout=log.writer, stderr=log.writer)
 
@@ -69,16 +68,6 @@ class RelayProgram:
         sockets = (self.folders.admin_socket(RELAY_ID), *self.folders.relay_sockets())
         for left in (*sockets, self.folders.bootstrap(RELAY_ID)):
             left.unlink(missing_ok=True)
-
-    @property
-    def _settings(self) -> RelaySettings:
-        return RelaySettings(
-            folder=str(self.folders.runtime),
-            admin_socket=str(self.folders.admin_socket(RELAY_ID)),
-            # Not .json, which would count as an Envoy's bootstrap.
-            clusters=str(self.folders.runtime / "relay-clusters.yaml"),
-            listeners=str(self.folders.runtime / "relay-listeners.yaml"),
-        )
 
 
 def _replace(path: Path, message: Any) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -28,11 +29,13 @@ from isthmus.proxy.envoy import AdminClient
 from isthmus.proxy.issuer import OPTIONS
 from isthmus.proxy.keep import BackOff, Say
 from isthmus.proxy.key_relay import KeyRelay
+from isthmus.proxy.look import look_at, pack
 from isthmus.proxy.membership import Membership
 from isthmus.proxy.place import Folders
 from isthmus.proxy.plan import Plan, PlannedWorkload, from_json, own_roots
 from isthmus.proxy.probing import watch
 from isthmus.proxy.rego_bundle import fetch_bundles, prune_bundles
+from isthmus.proxy.unreached import unreached
 from isthmus.state import StateDir
 
 _LOOPBACK = "127.0.0.1"
@@ -115,8 +118,8 @@ class RemoteControlPlane:
                     message = json.loads(read)
                     if "plan" in message:
                         await self._take(from_json(message["plan"]))
-                    if "statistics" in message:
-                        self._questions.put_nowait(message["statistics"])
+                    if "statistics" in message or "look" in message:
+                        self._questions.put_nowait(message)
                     self._tell_user("")
                     got = self._reached = True
                 # Says how it ended: raises unless the server is content.
@@ -152,10 +155,9 @@ class RemoteControlPlane:
             raise NotEnrolled(details or "not a node of this mesh")
         if code is grpc.StatusCode.FAILED_PRECONDITION and self.plan.value is None:
             raise Refused(details or "not what this node was let in for")
-        if code is grpc.StatusCode.UNAVAILABLE and "CERTIFICATE_VERIFY_FAILED" in (details or ""):
-            self._tell_user("who answers there is not the control plane that this node joined")
-        elif code is not grpc.StatusCode.OK:
-            self._tell_user(f"not reached, what runs goes on as it is ({code.name}: {details})")
+        if code is not grpc.StatusCode.OK:
+            runs = self.plan.value is not None
+            self._tell_user(unreached(code.name, details or "", datetime.now(UTC), runs=runs))
 
     def _tell_user(self, what: str) -> None:
         if what != self._said:
@@ -191,19 +193,23 @@ class RemoteControlPlane:
 
         async def answer() -> None:
             while True:
-                wanted = await self._questions.get()
-                await send({"statistics": {"id": wanted["id"], "text": await self._statistics(str(wanted["proxy"]))}})
+                ((about, wanted),) = (await self._questions.get()).items()
+                await send({about: {"id": wanted["id"], "text": await self._answer(about, wanted)}})
 
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await asyncio.gather(health(), leaving(), answer())
 
-    async def _statistics(self, proxy_id: str) -> str | None:
-        """Of one of the Envoys here; None: there are none."""
+    async def _answer(self, about: str, wanted: dict[str, Any]) -> str | None:
+        """By one of the Envoys here; None: there is no such, or it says nothing."""
         plan = self.plan.value
-        if plan is None or all(proxy.id != proxy_id for proxy in plan.proxies):
+        if plan is None or all(proxy.id != wanted["proxy"] for proxy in plan.proxies):
             return None
+        admin = AdminClient(self._folders.admin_socket(wanted["proxy"]))
         with suppress(EnvoyFailed, OSError):
-            return await AdminClient(self._folders.admin_socket(proxy_id)).prometheus()
+            if about == "look":
+                look = await look_at(admin)
+                return await asyncio.to_thread(pack, look, str(wanted["known"]))
+            return await admin.prometheus()
         return None
 
     async def _probe(self) -> None:
