@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BESIDE := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 AGAIN := $(BIN)/python tests/again.py
 
 .PHONY: help setup demo test check bench format docs clean
@@ -26,12 +27,13 @@ $(STAMP): pyproject.toml
 demo: setup
 	$(BIN)/isthmus demo $(ARGS)
 
-# Most tests wait for processes to start; what makes claims about time or load runs by itself. What fails beside three others is
-# asked once more with the machine to itself, and shown: a machine that is too busy is no fault of the code's.
+# Most tests wait for processes to start; what makes claims about load runs with one other. Files are taken in the order of
+# tests/conftest.py. What fails beside others is asked once more with the machine to itself, and shown: a machine that is too busy
+# is no fault of the code's.
 test: setup
 ifeq ($(ARGS),)
-	$(BIN)/python -m pytest -n 4 --dist loadfile -m "not alone" || $(AGAIN)
-	$(BIN)/python -m pytest -m alone || $(AGAIN)
+	$(BESIDE) -n 4 -m "not alone" || $(AGAIN)
+	$(BESIDE) -n 2 -m alone || $(AGAIN)
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif

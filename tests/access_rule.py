@@ -8,7 +8,7 @@ from typing import Any
 from isthmus.config.node import Node
 from isthmus.config.parse import parse
 from isthmus.diag import Origin, Ref, Report
-from isthmus.kinds.access_policy.rule import checks, ways
+from isthmus.kinds.access_policy.rule import compiled
 from isthmus.kinds.access_policy.spec import spec
 from isthmus.kinds.authorization_policy.value import Context
 from isthmus.model.access import AccessRule
@@ -25,6 +25,4 @@ def rule(written: dict[str, Any], name: str = "rule") -> AccessRule:
         (read,) = spec.read(node, report).rules
     except Exception as refused:
         raise AssertionError([str(one) for one in report]) from refused
-    return AccessRule(
-        name, checks(read, CONTEXT), ways(read, CONTEXT), Origin(Ref("AccessPolicy", "shop", "p"), read.at.source)
-    )
+    return compiled(read, name, CONTEXT, Origin(Ref("AccessPolicy", "shop", "p"), read.at.source))

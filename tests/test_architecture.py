@@ -150,7 +150,11 @@ PARTS_OF_FILTERS: Mapping[str, str] = {
     "string_matcher": "string matches to Envoy's",
     "peer": "a network filter: it stands before every HTTP chain, not in it",
 }
-PARTS_OF_ANALYZE: Mapping[str, str] = {"check": "what a check is", "target": "what policies attach to"}
+PARTS_OF_ANALYZE: Mapping[str, str] = {
+    "check": "what a check is",
+    "place": "where policies hold",
+    "target": "what policies attach to",
+}
 
 TESTS_OF_MORE_THAN_A_MODULE: Mapping[str, str] = {
     "ads/test_model.py": "the stream against a model of Envoy, by property",

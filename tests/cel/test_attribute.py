@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from isthmus.cel.attribute import JWT_METADATA, JWT_PAYLOAD, PEER_STATE, Binding, Token, bind, bind_both
+from isthmus.cel.attribute import JWT_METADATA, JWT_PAYLOAD, PEER_STATE, Binding, Token, bind
 from isthmus.cel.expression import children, kind
 from isthmus.cel.language import FUNCTIONS, VARIABLES, Checked, check
 from isthmus.filters import jwt_authn, peer
@@ -53,7 +53,7 @@ def test_types_and_literals_stay() -> None:
 def test_each_sort_of_token() -> None:
     checked = check("claims.sub == 'a'")
     assert isinstance(checked, Checked)
-    jwt, introspected = bind_both(checked.expr, BINDING)
+    jwt = bind(checked.expr, BINDING)
+    introspected = bind(checked.expr, Binding(BINDING.trust_domains, BINDING.segments, Token.INTROSPECTED))
     assert (b"jwt_authn" in jwt.SerializeToString(), b"ext_authz" in jwt.SerializeToString()) == (True, False)
-    assert introspected == bind(checked.expr, Binding(BINDING.trust_domains, BINDING.segments, Token.INTROSPECTED))
     assert b"jwt_authn" not in introspected.SerializeToString()

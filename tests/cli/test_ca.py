@@ -223,3 +223,47 @@ class TestAudit:
             ran = isthmus("ca", *command, "--state", "state")
             assert (ran.code, ran.out) == (1, "")
             assert "no certificate authority in state yet" in ran.err
+
+
+class TestLists:
+    def test_a_certificate_is_revoked_by_its_serial_number_and_listed(self, isthmus: Isthmus) -> None:
+        make_authority("state")
+        isthmus("ca", "issue", "--spiffe-id", ORDERS, "--out", "stolen", "--state", "state")
+        serial = x509.load_pem_x509_certificate(Path("stolen/tls.crt").read_bytes()).serial_number
+        ran = isthmus("ca", "revoke", "--serial", "stolen/tls.crt", "--reason", "keyCompromise", "--state", "state")
+        assert (ran.code, ran.err) == (0, f"the certificate {serial:x} is revoked\n")
+        pem = isthmus("ca", "crl", "--state", "state").out
+        crl = x509.load_pem_x509_crl(pem.encode())
+        assert [one.serial_number for one in crl] == [serial]
+        assert isthmus("ca", "crl", "--der", "--out", "list.der", "--state", "state").code == 0
+        assert x509.load_der_x509_crl(Path("list.der").read_bytes()) == crl
+        told = json.loads(isthmus("ca", "crl", "-o", "json", "--state", "state").out)
+        assert told["lists"][0]["revoked"][0]["reason"] == "keyCompromise"
+        assert f"  {serial:x} since" in isthmus("ca", "crl", "--show", "--state", "state").out
+        looked = isthmus("ca", "inspect", "stolen/tls.crt", "--state", "state")
+        assert looked.code == 1
+        assert "(keyCompromise)" in looked.out
+        assert json.loads(isthmus("ca", "inspect", "stolen/tls.crt", "-o", "json", "--state", "state").out)[0][
+            "revoked"
+        ]
+        assert f"revoked certificate: {serial:x} since" in isthmus("ca", "audit", "--state", "state").out
+        back = isthmus("ca", "revoke", "--serial", f"{serial:x}", "--take-back", "--state", "state")
+        assert (back.code, back.err) == (
+            1,
+            f"isthmus: {serial:x} is revoked for good: only certificateHold can be taken back\n",
+        )
+
+    def test_nothing_is_revoked(self, isthmus: Isthmus) -> None:
+        make_authority("state")
+        assert "  nothing is revoked\n" in isthmus("ca", "crl", "--show", "--state", "state").out
+
+    @pytest.mark.parametrize("arguments", [(), (ORDERS, "--serial", "ab")])
+    def test_one_thing_at_a_time(self, isthmus: Isthmus, arguments: tuple[str, ...]) -> None:
+        make_authority("state")
+        assert isthmus("ca", "revoke", *arguments, "--state", "state").code == 2
+
+    @pytest.mark.parametrize("serial", ["xyz", "0"])
+    def test_what_is_no_serial_number(self, isthmus: Isthmus, serial: str) -> None:
+        make_authority("state")
+        ran = isthmus("ca", "revoke", "--serial", serial, "--state", "state")
+        assert (ran.code, "is no serial number" in ran.err) == (1, True)

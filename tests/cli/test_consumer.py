@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import socket
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -196,3 +200,37 @@ def test_a_store_that_cannot_be_read(isthmus: Isthmus, state: StateDir) -> None:
     ran = isthmus("consumer", "key", "list", *STATE)
     assert (ran.code, ran.out) == (1, "")
     assert ran.err == f"isthmus: {state.path}/credentials/keys.sqlite: file is not a database\n"
+
+
+def test_whoever_is_nobody_has_no_list_of_keys(isthmus: Isthmus, state: StateDir) -> None:
+    assert isthmus("consumer", "key", "list", "shop/partner", "-o", "json", *STATE).json == []
+    ran = isthmus("consumer", "key", "list", "shop/parnter", "-o", "json", *STATE)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == "isthmus: there is no Consumer shop/parnter in the manifests, and it has no keys\n"
+
+
+def test_a_store_that_another_program_holds(isthmus: Isthmus, state: StateDir) -> None:
+    key = ApiKey.parse(isthmus("consumer", "key", "create", "mobile", *STATE).out.strip()).id
+    file = state.within("credentials/keys.sqlite")
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert isthmus("consumer", "key", "list", *STATE).code == 0, "who reads does not wait for who writes"
+        begun = time.monotonic()
+        ran = isthmus("consumer", "key", "revoke", key, "-o", "json", *STATE)
+        assert time.monotonic() - begun < 15, "a few seconds, on a machine that has something else to do"
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.err == (
+            f"isthmus: {file}: another program has held it for 3 s (database is locked): try again when that is done\n"
+        )
+    assert isthmus("consumer", "key", "revoke", key, *STATE).code == 0
+
+
+def test_a_postgresql_that_says_nothing(isthmus: Isthmus, state: StateDir) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        at = f"127.0.0.1:{silent.getsockname()[1]}"
+        state.write_private("credentials/store-url", f"postgresql://u:hunter2@{at}/x".encode())
+        begun = time.monotonic()
+        ran = isthmus("consumer", "key", "list", "-o", "json", *STATE)
+        assert time.monotonic() - begun < 15, "a few seconds, on a machine that has something else to do"
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == f"isthmus: postgresql://{at}/x: connection timeout expired\n"

@@ -16,6 +16,8 @@ def test_nobody_to_ask(isthmus: Isthmus) -> None:
     assert "no control plane answers" in ran.err
 
 
-def test_proxies_of_other_machines_are_said_not_to_be_compared() -> None:
-    nodes = {"gateway~shop~edge": "edge-1", "sidecar~shop~here": "local", "sidecar~shop~nowhere": None}
-    assert not_compared([{"id": id_, "node": node} for id_, node in nodes.items()]) == ["gateway~shop~edge"]
+def test_proxies_of_machines_that_are_away_are_said_not_to_be_compared() -> None:
+    places = {"gateway~a": "edge-1", "gateway~b": "edge-2", "sidecar~here": "local", "sidecar~nowhere": None}
+    proxies = [{"id": id_, "node": node} for id_, node in places.items()]
+    nodes = [{"name": "edge-1", "state": "away"}, {"name": "edge-2", "state": "connected"}]
+    assert not_compared(proxies, nodes) == ["gateway~a on edge-1"]

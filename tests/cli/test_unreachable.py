@@ -17,4 +17,4 @@ def test_one_line_says_so(isthmus: Isthmus, command: tuple[str, ...]) -> None:
     assert (ran.code, ran.out) == (1, "")
     (line,) = ran.err.splitlines()
     assert line.startswith("isthmus: no control plane answers at ")
-    assert line.endswith("/state/api.sock (is `isthmus up` running with this --state?)")
+    assert line.endswith("/state/api.sock (is `isthmus up` or `serve` running on this machine, with this --state?)")

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import pytest
+from cryptography import x509
 
 from isthmus.control.admission import Admission
-from isthmus.control.nodes import Nodes
+from isthmus.control.nodes import Certified, Nodes
 from isthmus.control.roster import Roster
 from isthmus.errors import CsrRejected, NotEnrolled, Refused
 from isthmus.identity.authority import Authority, create_intermediate, create_root
@@ -29,6 +31,7 @@ class Desk:
 
     def __init__(self, reach: Doors | None = REACH) -> None:
         now = datetime.now(UTC)
+        self.revoked = set[int]()
         root, root_key = create_root("cluster.local", now)
         intermediate, key = create_intermediate("cluster.local", root, root_key, now)
         self.root = root
@@ -39,8 +42,11 @@ class Desk:
         roster = Roster(plane, self.clock, self.nodes)
         certificates = CertificateService(authority, roster, self.tokens, self.clock, nodes=self.nodes)
         self.admission = Admission(
-            plane, self.nodes, self.tokens, certificates, authority, self.clock, reach, self.ended.append
+            plane, self.nodes, self.tokens, certificates, authority, self.clock, reach, self.ended.append, self.deny
         )
+
+    def deny(self, held: Iterable[Certified]) -> None:
+        self.revoked = {*self.revoked, *(one.serial for one in held)}
 
     def clock(self) -> datetime:
         return datetime.now(UTC)
@@ -134,3 +140,14 @@ def test_a_token_for_something_else_ends_what_the_first_one_gave() -> None:
     desk.nodes.check("edge-1", second[0].encode())
     with pytest.raises(NotEnrolled, match="joined as edge-1 since"):
         desk.nodes.check("edge-1", first[0].encode())
+
+
+def test_an_evicted_nodes_certificates_are_revoked_and_nobody_elses() -> None:
+    desk = Desk()
+    serials = []
+    for node, scope in (("vm-1", "sidecar:shop/orders"), ("vm-2", "sidecar:shop/orders")):
+        leaf = desk.admission.enrol(desk.invited(node, scope).token, csr(), "10.0.0.2")[0]
+        serials.append(x509.load_pem_x509_certificate(leaf.encode()).serial_number)
+    desk.admission.evict("vm-1")
+    assert desk.revoked == {serials[0]}
+    assert [one.serial for one in desk.nodes.denied_certificates] == [serials[0]]

@@ -61,6 +61,13 @@ async def test_and_nothing_else(digest: str) -> None:
     assert refused.value.code is grpc.StatusCode.NOT_FOUND
 
 
+async def test_a_node_that_does_not_decide_by_it_gets_none(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(Aborted) as refused:
+        await fetch(uris=("spiffe://cluster.local/isthmus/node/b",))
+    assert refused.value.code is grpc.StatusCode.PERMISSION_DENIED
+    assert "the node b decides by no policy of the bundle aaaaaaaaaaaa, and is not given it" in caplog.text
+
+
 async def test_a_bundle_that_is_gone() -> None:
     with pytest.raises(Aborted) as refused:
         await fetch(store=Store(None))

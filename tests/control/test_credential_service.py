@@ -12,6 +12,7 @@ from isthmus.control.credential_service import SERVICE, CredentialService
 from isthmus.control.roster import Roster
 from isthmus.envoy_api import unpack
 from isthmus.envoy_api.packages import discovery_v3
+from isthmus.proxy.plan import TrustBundle
 from tests.identity.making import HOUR, NOW, leaf, uri
 from tests.kinds.credential import pair, secret
 from tests.real.pki import Authority
@@ -152,3 +153,16 @@ spec:
     assert found[name].validation_context.trusted_ca.inline_bytes == root.pem
     assert found[name].validation_context.crl.inline_bytes == own + b"\n" + other
     assert not await fetch(name, of=plane(cert, policy))
+
+
+async def test_our_own_lists_come_with_our_own_authority_alone() -> None:
+    root, other = Authority("ours"), Authority("theirs")
+    name, listed = "credential-ca:shop/cert", root.revoke(root.issue("a"))
+    for authorities, expected in ((root.pem, listed), (root.pem + other.pem, b""), (other.pem, b"")):
+        of = plane(secret("cert", tls_crt=CERTIFICATE, tls_key=KEY, ca_crt=authorities))
+        of.inputs.trust = (TrustBundle("cluster.local", (root.pem.decode(),), lists=(listed.decode(),)),)
+        of.rebuild()
+        context = (await fetch(name, of=of))[name].validation_context
+        assert context.crl.inline_bytes == expected
+        assert context.only_verify_leaf_cert_crl is bool(expected)
+    assert of.world.own_lists

@@ -38,12 +38,21 @@ class Clock:
         return self.now
 
 
+class Files(dict[str, bytes]):
+    def read(self, name: str) -> bytes | None:
+        return self.get(name)
+
+    def write_private(self, name: str, data: bytes) -> None:
+        self[name] = data
+
+
 class Mesh:
     def __init__(self, *texts: str) -> None:
         self.clock = Clock()
         self.lines: list[bytes] = []
         self.plane = plane_of(*texts)
-        self.handshakes = Handshakes(self.plane, self.lines.append, self.clock)
+        self.files = Files()
+        self.handshakes = Handshakes(self.plane, self.lines.append, self.clock, self.files)
 
     def fail(self, times: int, text: str = "HTTP_REQUEST", listener: str = "gateway_443") -> None:
         for _ in range(times):
@@ -112,3 +121,36 @@ def test_places() -> None:
     assert settings_of(plane.mesh, PortKey("gateway~shop~none", "gateway", 443)) is None
     assert place_of(failure_of(entry(), EDGE, "gateway_443")) == PLACE
     assert place_of(failure_of(entry(), EDGE, "capture")) is None
+
+
+def again(before: Mesh, *texts: str, later: timedelta = timedelta()) -> Mesh:
+    """The control plane is started anew."""
+    after = Mesh(*texts)
+    after.clock.now = before.clock.now + later
+    after.files.update(before.files)
+    after.handshakes = Handshakes(after.plane, after.lines.append, after.clock, after.files)
+    after.handshakes.take_up()
+    return after
+
+
+def test_another_control_plane_goes_on_with_who_is_shut_out() -> None:
+    mesh = Mesh(GATEWAY, POLICY)
+    mesh.fail(3)
+    assert mesh.shut_out == {PLACE: ("192.0.2.7/32",)}
+    after = again(mesh, GATEWAY, POLICY, later=timedelta(seconds=1))
+    assert after.plane.inputs.shut_out == {PLACE: ("192.0.2.7/32",)}
+    after.clock.now += timedelta(seconds=2)
+    assert after.shut_out == {}, "no longer than it was to be"
+    after.fail(3)
+    after.clock.now += timedelta(seconds=3)
+    assert after.shut_out == {PLACE: ("192.0.2.7/32",)}, "the second time twice as long"
+
+
+def test_what_is_left_is_forgotten_where_it_counts_no_more() -> None:
+    mesh = Mesh(GATEWAY, POLICY)
+    mesh.fail(3)
+    assert mesh.shut_out
+    assert again(mesh, GATEWAY).plane.inputs.shut_out == {}, "nobody is shut out there now"
+    assert again(mesh, GATEWAY, POLICY, later=timedelta(days=1)).shut_out == {}
+    mesh.files["shut-out.json"] = b'[{"proxy": 1}]'
+    assert again(mesh, GATEWAY, POLICY).shut_out == {}

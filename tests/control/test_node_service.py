@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -8,6 +9,7 @@ import grpc
 import pytest
 
 from isthmus.control.node_service import NodeService
+from isthmus.identity.pace import Pace
 from isthmus.identity.wire import FOLLOW_PATH
 from isthmus.model.offer import offer_to_json
 
@@ -62,3 +64,41 @@ async def test_who_was_put_out_while_it_said_nothing_is_not_the_machine_that_cam
         await method(None, Context(first[0], meanwhile))
     assert refused.value.args[0] is grpc.StatusCode.UNAUTHENTICATED
     assert desk.nodes.offers == {}
+
+
+class Chatty(Context):
+    """It says that it is well, again and again."""
+
+    said = 0
+
+    async def read(self) -> bytes:
+        self.said += 1
+        if self.said == 1:
+            return await super().read()
+        return json.dumps({"health": {"healthy": self.said % 2 == 0, "reason": ""}}).encode()
+
+    async def write(self, message: bytes) -> None:
+        return
+
+
+async def test_a_node_that_talks_without_end_is_cut_off_and_counted() -> None:
+    desk = Desk()
+    leaf = desk.admission.enrol(desk.invited().token, csr(), "10.0.0.2")[0]
+    plane = plane_of(MESH, GROUP)
+    plane.rebuild()
+    counts: Counter[tuple[str, ...]] = Counter()
+    service = NodeService(plane, desk.nodes, desk.clock, counts, Pace("messages", 20, 0.1))
+    method = service.handler().service(Call()).stream_stream
+    context = Chatty(leaf, lambda: None)
+    with pytest.raises(Aborted) as refused:
+        await method(None, context)
+    assert refused.value.args == (
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "the node edge-1 asks too fast: 20 messages at once, 0.1 a second",
+    )
+    assert context.said == 21
+    assert not desk.nodes.connected("edge-1")
+    with pytest.raises(Aborted) as again:
+        await method(None, Context(leaf, lambda: None))
+    assert again.value.args[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert counts == {("isthmus_node_requests_refused_total", "message"): 2}

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from isthmus.control.nodes import GRACE, Health, Nodes
-from isthmus.errors import NotEnrolled, Refused
+from isthmus.errors import EnvoyFailed, NotEnrolled, Refused
 from isthmus.model.offer import GatewayOffer, Offer, Scope, SidecarOffer
 from tests.real.pki import Authority, Leaf
 
@@ -183,13 +184,41 @@ def test_a_second_connection_ends_the_first(world: World) -> None:
     world.joined("vm-1", ORDERS)
     first = world.nodes.begin("vm-1", ORDERS, "10.0.0.3")
     second = world.nodes.begin("vm-1", ORDERS, "10.0.0.3")
-    assert first.ended.value == "the node connected again"
+    assert first.ended.value is not None
+    assert "another connected as vm-1, with a copy of this state" in first.ended.value
     world.nodes.end(first)
     assert world.nodes.connected("vm-1")
     world.nodes.reported(first, Health(True))
     assert world.nodes.well == frozenset(), "what the first still says does not count"
     world.nodes.reported(second, Health(True))
     assert world.nodes.well == {"vm-1"}
+
+
+async def asked(world: World, answer: object) -> str:
+    """What a machine is asked, and what is made of what it says to it."""
+    world.joined("edge-1", EDGE)
+    session = world.nodes.begin("edge-1", EDGE, "10.0.0.2")
+    asking = asyncio.create_task(world.nodes.look("edge-1", "gateway~shop~edge", "seen"))
+    question = (await session.questions.get())["look"]
+    assert (question["proxy"], question["known"]) == ("gateway~shop~edge", "seen")
+    world.nodes.answered(session, question["id"] + 1, "to nobody's question")
+    world.nodes.answered(session, question["id"], answer)
+    return await asking
+
+
+async def test_a_machine_says_what_its_envoy_runs(world: World) -> None:
+    assert await asked(world, "what it runs") == "what it runs"
+
+
+@pytest.mark.parametrize("answer", [None, 7, ["x"], {}])
+async def test_what_is_no_text_is_no_answer(world: World, answer: object) -> None:
+    with pytest.raises(EnvoyFailed, match="the node edge-1 does not say what gateway~shop~edge does"):
+        await asked(world, answer)
+
+
+async def test_who_is_not_connected_is_not_asked(world: World) -> None:
+    with pytest.raises(EnvoyFailed, match="not connected"):
+        await world.nodes.look("edge-1", "gateway~shop~edge", "")
 
 
 def test_nobody_evicts_a_stranger(world: World) -> None:

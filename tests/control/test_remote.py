@@ -44,7 +44,8 @@ spec:
   template: {labels: {app: orders}, ports: {http: 8080}, serviceAccount: orders}
   probe: {tcpSocket: {port: 8080}}
 """
-EDGE = GatewayOffer("shop", "edge", "10.0.0.2", "/run/edge", {81: Address("192.0.2.1", 8081)})
+PLANE = Address("plane.example.com", 15012)
+EDGE = GatewayOffer("shop", "edge", "10.0.0.2", "/run/edge", {81: Address("192.0.2.1", 8081)}, PLANE)
 ORDERS = SidecarOffer(
     "shop", "orders", "10.0.0.3", "/run/vm", 20001, {"app": "orders"}, (OfferedPort("http", 8080, 9000),)
 )

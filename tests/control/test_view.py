@@ -99,7 +99,7 @@ async def test_a_plan_is_waited_for() -> None:
     assert not waiting.done()
     running.plane.inputs.documents = ()
     running.plane.rebuild()
-    assert (await asyncio.wait_for(waiting, 5))["proxies"] == []
+    assert (await asyncio.wait_for(waiting, 60))["proxies"] == []
 
 
 async def test_a_plan_of_another_control_plane_is_answered_at_once() -> None:
@@ -107,7 +107,7 @@ async def test_a_plan_of_another_control_plane_is_answered_at_once() -> None:
     running = Running(ORDERS)
     assert running.plane.plan.value is not None
     ours = running.plane.plan.value.version
-    assert (await asyncio.wait_for(running.view.plan_after(ours + 1), 5))["version"] == ours
+    assert (await asyncio.wait_for(running.view.plan_after(ours + 1), 60))["version"] == ours
 
 
 def test_what_runs_and_how_far_it_is() -> None:
@@ -169,7 +169,7 @@ async def test_a_guest_has_its_environment_once_its_sidecar_is_in_sync() -> None
     await asyncio.sleep(0.01)
     assert not waiting.done()
     running.acknowledge(proxy)
-    env = await asyncio.wait_for(waiting, 5)
+    env = await asyncio.wait_for(waiting, 60)
     assert f"of {proxy}" in env["http_proxy"]
     running.view.remove_workload("shop", name)
     running.plane.rebuild()

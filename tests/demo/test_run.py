@@ -22,7 +22,8 @@ from isthmus.demo.requests import HOST, Places, Try, token_function
 from isthmus.demo.run import Sender, fetch_tokens, places, prepare
 from isthmus.errors import StateHeld
 from isthmus.state import StateDir
-from tests.demo.running import Program, free_port
+from tests.demo.running import Program
+from tests.real.up import free_port
 
 
 def test_prepare_writes_private_manifests(tmp_path: Path) -> None:

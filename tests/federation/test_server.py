@@ -61,7 +61,7 @@ async def running(found: FederationService) -> AsyncIterator[None]:
 
 
 async def until(found: FederationService, met: object) -> BundleStatus:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for status in found.status:
             if TD in status and met(status[TD]):  # type: ignore[operator]
                 return status[TD]
@@ -75,7 +75,7 @@ async def test_a_bundle_is_fetched_and_kept_for_the_next_start(tmp_path: Path) -
     assert found.status.value[TD].bundle is None
     async with running(found):
         status = await until(found, lambda one: one.error is None)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while BundleStore(tmp_path / "federation").load(web()) is None:
                 await asyncio.sleep(0.01)
     assert status.bundle == given

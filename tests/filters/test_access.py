@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from isthmus.envoy_api import unpack
 from isthmus.envoy_api.packages import composite_v3, rbac_v3
-from isthmus.filters.access import ACCESS, ACCESS_REASONS, Access, AccessReasons
+from isthmus.filters.access import ACCESS, ACCESS_REASONS, Access, AccessReasons, unauthenticated_mapper
 from isthmus.filters.router import ROUTER, Router
 from tests.access_rule import rule
 
@@ -17,6 +15,14 @@ def built(config: Access):
     (message,) = ACCESS.build(config)
     found = rbac_v3.RBAC()
     assert message.typed_config.Unpack(found)
+    assert not found.HasField("shadow_rules")
+    return found
+
+
+def noting(config: Access):
+    (message,) = ACCESS_REASONS.build(AccessReasons(config))
+    found = unpack(message.typed_config)
+    assert not found.HasField("rules"), "it refuses nobody"
     return found
 
 
@@ -31,19 +37,22 @@ def test_no_rules_let_nobody_in():
 
 
 def test_a_condition_is_allow_alone():
-    found = built(Access((rule({"paths": ["/{u}"], "scopes": ["a"], "when": "claims.sub == params.u"}),)))
+    access = Access((rule({"paths": ["/{u}"], "scopes": ["a"], "when": "claims.sub == params.u"}),))
+    found = built(access)
     assert found.rules.action == found.rules.ALLOW
     (policy,) = found.rules.policies.values()
     assert policy.HasField("condition")
     assert policy.cel_config.enable_string_functions
-    assert sorted(found.shadow_rules.policies) == [
-        "0:no-rule",
-        "1:not-authenticated",
-        "4:scope-missing",
-        "6:condition-not-met",
+    reasons = noting(access)
+    assert sorted(reasons.shadow_rules.policies) == [
+        "0:condition-not-met",
+        "1:no-rule",
+        "2:not-authenticated",
+        "4:client-not-allowed",
+        "5:scope-missing",
     ]
-    assert not any(one.HasField("condition") for one in found.shadow_rules.policies.values())
-    assert found.shadow_rules.action == found.shadow_rules.LOG
+    assert not any(one.HasField("condition") for one in reasons.shadow_rules.policies.values())
+    assert reasons.shadow_rules.action == reasons.shadow_rules.LOG
 
 
 def test_rules_of_one_name_are_all_there():
@@ -66,15 +75,15 @@ def test_what_a_route_says():
     found = ACCESS.build_route(Access((rule({"methods": ["GET"]}),)))
     assert len(found.rbac.rules.policies) == 1
 
-
-def test_reasons_may_stand_in_a_filter_of_their_own():
-    """What answers tell has to be known before the filter that refuses."""
-    access = Access((rule({"paths": ["/{u}"], "scopes": ["a"], "when": "claims.sub == params.u"}),), explains=False)
-    both, enforced = built(replace(access, explains=True)), built(access)
-    (message,) = ACCESS_REASONS.build(AccessReasons(access))
-    reasons = unpack(message.typed_config)
-    assert (enforced.rules, reasons.shadow_rules) == (both.rules, both.shadow_rules)
-    assert not enforced.HasField("shadow_rules")
-    assert not reasons.HasField("rules"), "it refuses nobody"
     assert ACCESS_REASONS.build_route is not None
-    assert ACCESS_REASONS.build_route(AccessReasons(access)).rbac == reasons
+    config = Access((rule({"scopes": ["a"]}),))
+    assert ACCESS_REASONS.build_route(AccessReasons(config)).rbac == noting(config)
+
+
+def test_who_brought_no_credential_is_told_which_would_do():
+    mapper = unauthenticated_mapper("Bearer")
+    assert mapper.status_code.value == 401
+    assert [(one.header.key, one.header.value) for one in mapper.headers_to_add] == [("www-authenticate", "Bearer")]
+    _, noted = mapper.filter.and_filter.filters
+    assert noted.metadata_filter.matcher.value.string_match.exact == "2:not-authenticated"
+    assert noted.metadata_filter.HasField("match_if_key_not_found"), "unset, it fits where no AccessPolicy was asked"

@@ -9,7 +9,7 @@ import pytest
 from isthmus.diag import Origin, Ref, Source
 from isthmus.envoy_api import any_of, unpack
 from isthmus.envoy_api.packages import cluster_dynamic_forward_proxy_v3, cluster_v3, listener_v3, tcp_proxy_v3
-from isthmus.filters import FILTERS, build_chain
+from isthmus.filters import FILTERS
 from isthmus.filters.access import Access, AccessReasons
 from isthmus.filters.allow_policies import AllowPolicies
 from isthmus.filters.challenge import Challenge
@@ -40,6 +40,7 @@ from isthmus.model.policy import JwtRule
 from isthmus.model.predicate import Claim, FilterMetadata, Not, Peer, RequestPrincipal, Sni, all_of
 from isthmus.model.settings import ExtAuthz, RequestBody
 
+from .chain import build_chain
 from .limits import EVERY_KEY, counted, local, slots
 from .running import Web, address, answer, build_listener, cluster, forward, validate
 
@@ -109,11 +110,12 @@ def test_the_order_is_that_of_the_registry_whatever_the_order_of_the_mapping():
         "isthmus.limit.early",
         "envoy.filters.http.oauth2",
         "isthmus.login",
+        "isthmus.custom.external.0",
         "isthmus.custom.0",
         "isthmus.ext_authz.http",
         "isthmus.custom.1",
         "isthmus.ext_authz.grpc",
-        "isthmus.custom.client",
+        "isthmus.custom.client.0",
         "isthmus.one_token",
         "envoy.filters.http.jwt_authn",
         "isthmus.credentials",
@@ -123,8 +125,10 @@ def test_the_order_is_that_of_the_registry_whatever_the_order_of_the_mapping():
         "isthmus.rbac.allow",
         "isthmus.access.reasons",
         "isthmus.access",
+        "isthmus.custom_after.external.0",
         "isthmus.custom_after.0",
         "isthmus.ext_authz_after.grpc",
+        "isthmus.custom_after.client.0",
         "isthmus.rego",
         "isthmus.limit.client",
         "isthmus.limit.shadow",

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from isthmus.diag import Origin, Ref, Source
 from isthmus.envoy_api import unpack
 from isthmus.filters.ext_authz import CUSTOM, CUSTOM_AFTER, Custom, CustomAfter, CustomProvider, custom_log_fields
 from isthmus.filters.rbac import NamedRule
-from isthmus.model.consumer import CLIENT, CLIENT_KEYS
+from isthmus.model.consumer import ANSWERED_KEY, CLIENT, CLIENT_KEYS, EXTERNAL, EXTERNAL_KEY
 from isthmus.model.predicate import TRUE
 from isthmus.model.settings import ExtAuthz, RequestBody
 
@@ -15,7 +16,8 @@ _RULE = NamedRule("ns[shop]-policy[login]-rule[0]", TRUE)
 
 
 def _built(provider):
-    mark, ask, _ = CUSTOM.build(Custom((CustomProvider(provider, "authz", (_RULE,)),)))
+    built = CUSTOM.build(Custom((CustomProvider(provider, "authz", (_RULE,)),)))
+    mark, ask = (message for message in built if not message.name.startswith(("isthmus.custom.e", "isthmus.custom.c")))
     return unpack(mark.typed_config), unpack(ask.typed_config)
 
 
@@ -79,7 +81,7 @@ def test_a_grpc_provider_and_the_defaults():
 def test_each_provider_has_its_own_mark():
     provider = ExtAuthz("opa", "opa.shop", 9191, grpc=True, origin=_ORIGIN)
     config = Custom((CustomProvider(provider, "a", (_RULE,)), CustomProvider(provider, "b", (_RULE,))))
-    first, _, second, _, _ = CUSTOM.build(config)
+    _, first, _, second, _, _ = CUSTOM.build(config)
     prefixes = [unpack(one.typed_config).shadow_rules_stat_prefix for one in (first, second)]
     assert len(set(prefixes)) == 2
     fields = custom_log_fields(config)
@@ -88,19 +90,43 @@ def test_each_provider_has_its_own_mark():
 
 def test_who_the_client_is_no_provider_says():
     *_, forget = CUSTOM.build(Custom((CustomProvider(ExtAuthz("a", "a.shop", 1, grpc=True, origin=_ORIGIN), "a", ()),)))
-    (told,) = unpack(forget.typed_config).metadata
+    _, told = unpack(forget.typed_config).metadata
     assert (told.metadata_namespace, told.allow_overwrite) == (CLIENT, True)
-    assert {key: value.WhichOneof("kind") for key, value in told.value.fields.items()} == dict.fromkeys(
-        CLIENT_KEYS, "null_value"
-    )
+    assert {key: value.WhichOneof("kind") for key, value in told.value.fields.items()} == {
+        **dict.fromkeys(CLIENT_KEYS, "null_value"),
+        ANSWERED_KEY: "bool_value",
+    }
+
+
+def test_while_external_providers_are_asked_it_is_said_and_not_while_ours_are():
+    outside, ours = (ExtAuthz(name, "a.shop", 1, grpc=True, origin=_ORIGIN) for name in ("outside", "ours"))
+    ours = replace(ours, rego="shop/authz")
+    providers = tuple(CustomProvider(one, "a", ()) for one in (ours, outside, outside, ours))
+    for built in (CUSTOM.build(Custom(providers)), CUSTOM_AFTER.build(CustomAfter(providers))):
+        during: list[tuple[str, bool]] = []
+        external = False
+        for message in built:
+            config = unpack(message.typed_config)
+            if hasattr(config, "metadata"):
+                (said,) = (one for one in config.metadata if one.metadata_namespace == EXTERNAL)
+                external = said.value.fields[EXTERNAL_KEY].bool_value
+            elif hasattr(config, "grpc_service"):
+                during.append((message.name.rpartition(".")[2], external))
+        assert during == [("ours", False), ("outside", True), ("outside", True), ("ours", False)]
+        assert not external
 
 
 def test_behind_authentication_the_provider_is_told_the_claims_and_has_marks_of_its_own():
     provider = ExtAuthz("opa", "authz.shop", 80, grpc=True, origin=_ORIGIN)
     config = CustomAfter((CustomProvider(provider, "authz", (_RULE,)),))
     messages = CUSTOM_AFTER.build(config)
-    mark, ask = (unpack(message.typed_config) for message in messages)
-    assert [message.name for message in messages] == ["isthmus.custom_after.0", "isthmus.ext_authz_after.opa"]
+    _, mark, ask, _ = (unpack(message.typed_config) for message in messages)
+    assert [message.name for message in messages] == [
+        "isthmus.custom_after.external.0",
+        "isthmus.custom_after.0",
+        "isthmus.ext_authz_after.opa",
+        "isthmus.custom_after.client.0",
+    ]
     assert mark.shadow_rules_stat_prefix == "isthmus_after_0_"
     assert ask.filter_enabled_metadata.path[0].key == "isthmus_after_0_shadow_engine_result"
     assert "envoy.filters.http.jwt_authn" in ask.metadata_context_namespaces

@@ -70,24 +70,24 @@ async def test_discovery_may_not_lead_from_https_to_http(provider: Provider, fet
 
 async def test_a_slow_issuer_is_left_after_the_total_time(provider: Provider, fetcher: HttpFetcher) -> None:
     hurried = replace(fetcher, limits=Limits(total=timedelta(seconds=0.3)))
-    provider.answers["/keys"] = later(answer(KEYS), 30)
+    provider.answers["/keys"] = later(answer(KEYS), 90)
     began = time.monotonic()
     assert "in time" in (reason := await refused(hurried, provider)) or "no whole answer in 0.3 s" in reason
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 60
 
 
 async def test_the_total_time_holds_for_one_who_always_sends_a_little(provider: Provider, fetcher: HttpFetcher) -> None:
-    hurried = replace(fetcher, limits=Limits(total=timedelta(seconds=0.4)))
+    hurried = replace(fetcher, limits=Limits(total=timedelta(seconds=1.5)))
     provider.answers["/keys"] = trickle(b" ", every=0.02)
-    assert await refused(hurried, provider) == "no whole answer in 0.4 s"
+    assert await refused(hurried, provider) == "no whole answer in 1.5 s"
 
 
 async def test_the_total_time_holds_for_discovery_and_keys_together(provider: Provider, fetcher: HttpFetcher) -> None:
     provider.publish(KEYS)
     for path in (DISCOVERY, "/keys"):
-        provider.answers[path] = later(provider.answers[path], 0.3)
-    hurried = replace(fetcher, limits=Limits(total=timedelta(seconds=0.5)))
-    with pytest.raises(JwksUnavailable, match=r"no whole answer in 0\.5 s"):
+        provider.answers[path] = later(provider.answers[path], 1.5)
+    hurried = replace(fetcher, limits=Limits(total=timedelta(seconds=2.8)))
+    with pytest.raises(JwksUnavailable, match=r"no whole answer in 2\.8 s"):
         await hurried.fetch(JwksSource(provider.url))
     assert provider.asked == [DISCOVERY, "/keys"]
 
@@ -126,7 +126,7 @@ async def test_a_huge_answer_is_left_at_the_limit(provider: Provider, fetcher: H
     provider.answers["/keys"] = trickle(b"x" * 65536, every=0)
     began = time.monotonic()
     assert await refused(fetcher, provider) == f"{provider.url}/keys: more than 1048576 bytes"
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 60
 
 
 async def test_an_answer_of_exactly_the_limit_is_read(provider: Provider, fetcher: HttpFetcher) -> None:

@@ -60,19 +60,6 @@ def test_an_issuer_gone_for_years_neither_loses_its_keys_nor_overflows() -> None
     assert (schedule.keys, schedule.fetched_at, schedule.error) == (OLD, START, "gone")
 
 
-def test_hurry_fetches_now_but_not_more_often_than_it_rests() -> None:
-    schedule = Schedule(due=START).succeeded(OLD, START, PACE)
-    soon = START + seconds(2)
-    assert schedule.hurried(soon, PACE).wait(soon, PACE) == seconds(3)
-    later = START + seconds(60)
-    assert schedule.hurried(later, PACE).wait(later, PACE) == seconds(0)
-
-
-def test_hurry_never_delays_a_retry() -> None:
-    schedule = Schedule(due=START).failed("gone", START, PACE, jitter=1.0)
-    assert schedule.hurried(START, PACE).due == schedule.due
-
-
 def test_a_clock_set_back_by_years_does_not_stop_the_fetching() -> None:
     schedule = Schedule(due=START).succeeded(OLD, START, PACE)
     before = START - timedelta(days=3650)

@@ -29,9 +29,8 @@ QUICK = Pace(
     refresh=timedelta(seconds=0.1),
     first_retry=timedelta(seconds=0.02),
     longest_retry=timedelta(seconds=0.1),
-    rest=timedelta(seconds=0),
 )
-SLOW = Pace(rest=timedelta(0))
+SLOW = Pace()
 
 
 @dataclass
@@ -64,7 +63,7 @@ async def running(service: JwksService) -> AsyncIterator[JwksService]:
 
 
 async def until(service: JwksService, source: JwksSource, fits: Callable[[JwksStatus], object]) -> JwksStatus:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         async for status in service.status:
             if source in status and fits(status[source]):
                 return status[source]
@@ -97,14 +96,14 @@ async def test_last_good_keys_are_there_before_the_first_fetch_and_after_one_tha
 
 
 async def test_a_slow_issuer_delays_nobody(tmp_path: Path) -> None:
-    fetcher = FakeFetcher({"slow": OLD, "fast": OLD}, {"slow": 30})
+    fetcher = FakeFetcher({"slow": OLD, "fast": OLD}, {"slow": 90})
     service = JwksService(fetcher, JwksStore(tmp_path))
     slow, fast = watching(service, "slow", "fast")
     began = time.monotonic()
     async with running(service):
         await until(service, fast, lambda status: status.keys)
         assert service.status.value[slow].keys is None
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 60
 
 
 async def test_a_vanished_source_is_dropped_and_no_longer_asked(tmp_path: Path) -> None:
@@ -127,26 +126,12 @@ async def test_a_source_that_vanishes_amid_its_fetch_harms_nobody_and_comes_back
     service = JwksService(fetcher, JwksStore(tmp_path), pace=QUICK)
     (a,) = watching(service, "a")
     async with running(service):
-        await asyncio.sleep(0.02)
-        assert fetcher.asked == ["a"]
+        while fetcher.asked != ["a"]:
+            await asyncio.sleep(0.002)
         (b,) = watching(service, "b")
         service.watch(frozenset({a, b}))
         await until(service, b, lambda status: status.keys)
         assert (await until(service, a, lambda status: status.keys)).keys == OLD
-
-
-async def test_a_refetch_comes_at_once_not_in_twenty_minutes(tmp_path: Path) -> None:
-    fetcher = FakeFetcher({"a": OLD})
-    service = JwksService(fetcher, JwksStore(tmp_path), pace=SLOW)
-    (a,) = watching(service, "a")
-    service.refetch(JwksSource("unknown"))
-    async with running(service):
-        await until(service, a, lambda status: status.keys == OLD)
-        fetcher.answers["a"] = NEW
-        await asyncio.sleep(0.05)
-        assert fetcher.asked == ["a"]
-        service.refetch(a)
-        await until(service, a, lambda status: status.keys == NEW)
 
 
 async def test_a_fixed_issuer_is_never_asked_whatever_its_uri(tmp_path: Path) -> None:
@@ -261,8 +246,8 @@ async def _stale(service: JwksService, source: JwksSource, error: str, keys: Key
 async def test_first_keys_of_many_real_issuers_come_together(
     provider: Provider, fetcher: HttpFetcher, tmp_path: Path
 ) -> None:
-    """Thirty issuers that each take 0.3 s: one after the other would be nine seconds."""
-    provider.answers = {f"/{n}": later(answer(OLD.text), 0.3) for n in range(30)}
+    """Thirty issuers that each take a second: one after the other would be half a minute."""
+    provider.answers = {f"/{n}": later(answer(OLD.text), 1.0) for n in range(30)}
     sources = frozenset(JwksSource(f"issuer {n}", f"{provider.url}/{n}") for n in range(30))
     service = JwksService(fetcher, JwksStore(tmp_path))
     service.watch(sources)
@@ -270,4 +255,4 @@ async def test_first_keys_of_many_real_issuers_come_together(
     async with running(service):
         for source in sources:
             await until(service, source, lambda status: status.keys)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 15

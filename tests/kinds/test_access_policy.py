@@ -82,6 +82,10 @@ def test_a_policy() -> None:
             "  rules:\n  - name: all",
             "7:5 warning ISM2353 spec.rules[0]: this rule asks for nothing: every request passes the policy",
         ),
+        (
+            "  rules:\n  - when: \"claims.a == 1 || consumer == 'acme'\"",
+            '7:41 warning ISM2450 spec.rules[0].when: consumer is never "acme": it is namespace/name',
+        ),
         ("  rules: []", "1:1 warning ISM2354 : a policy without rules refuses every request"),
         (
             "  rules:\n  - {name: a, methods: [GET]}\n  - {name: a, methods: [PUT]}",
@@ -103,6 +107,7 @@ def test_what_is_said_and_where(rules: str, told: str) -> None:
     [
         *("methods: [get]", "methods: []", "scopes: ['a b']", "consumers: ['a/b/c']", "name: 'a]b'", "groups: ['']"),
         *("principals: ['spiffe://a/ns/b/sa/c']", "serviceAccounts: ['a*']", "namespaces: [a b]", "when: ''"),
+        *("hosts: ['a:80']", "hosts: ['*']", "hosts: ['a*']", "ports: [0]", "ports: ['80']"),
         *("serviceAccounts: [a], namespaces: [b]", "paths: [users]", "paths: ['/a/{b', '/c']", "paths: ['/{**}/a']"),
     ],
 )
@@ -157,10 +162,10 @@ def test_a_parameter_that_is_another_segment_elsewhere() -> None:
     ("written", "asked"),
     [
         ({"methods": ["GET"]}, []),
-        ({"scopes": ["a"]}, [Check.AUTHENTICATED, Check.SCOPES]),
+        ({"scopes": ["a"]}, [Check.AUTHENTICATED, Check.CLIENT, Check.SCOPES]),
         ({"serviceAccounts": ["a"], "groups": ["g"]}, [Check.AUTHENTICATED, Check.PEER, Check.GROUPS]),
         ({"consumers": ["a"]}, [Check.AUTHENTICATED, Check.CLIENT]),
-        ({"when": "claims.a == 1 && source.namespace == 'x'"}, [Check.AUTHENTICATED, Check.PEER]),
+        ({"when": "claims.a == 1 && source.namespace == 'x'"}, [Check.AUTHENTICATED, Check.PEER, Check.CLIENT]),
         ({"when": "claims.a == 1 || method == 'GET'"}, []),
     ],
 )

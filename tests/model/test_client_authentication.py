@@ -15,8 +15,11 @@ from isthmus.model.client_authentication import (
     read_accepted,
     united,
 )
+from isthmus.model.oidc import OidcLogin
 
 OPAQUE = IntrospectionMethod("https://idp", "https://idp/introspect", "shop", "shop/provider")
+LOGIN_AT = Origin(Ref("ClientAuthentication", "shop", "web"), Source("shop.yaml", 1, 1))
+LOGIN = OidcLogin("shop", "web", "https://login.example.com", "shop", "shop/oidc", LOGIN_AT)
 
 
 def policy(name: str = "one", required: bool = True, **methods: object) -> ClientAuthentication:
@@ -62,6 +65,7 @@ def test_of_two_introspections_the_first_is_asked() -> None:
         (Accepted(certificate=True), True),
         (Accepted(issuers=("https://a",), bound=("https://a",)), True),
         (Accepted(introspection="abc", introspection_bound=True), True),
+        (Accepted(logins=("1f",)), False),
     ],
 )
 def test_the_process_is_asked_what_envoy_cannot_know_and_reads_what_is_written(accepted: Accepted, asks: bool) -> None:
@@ -94,6 +98,13 @@ def test_certificates_are_taken_where_any_policy_says_so() -> None:
 
 def test_beside_a_login_a_credential_is_always_required() -> None:
     """Else whoever steps around the login with what is none of the others would be nobody, and pass."""
-    accepted = united([policy(required=False, oidc=(object(),))])
+    accepted = united([policy(required=False, oidc=(LOGIN,))])
     assert accepted is not None
     assert accepted.required
+
+
+def test_of_a_login_its_sessions_are_taken_and_no_tokens_of_its_issuer() -> None:
+    accepted = united([policy(oidc=(LOGIN,))])
+    assert accepted is not None
+    assert (accepted.logins, accepted.issuers) == ((LOGIN.key,), ())
+    assert read_accepted(accepted.text) == Accepted(logins=(LOGIN.key,))

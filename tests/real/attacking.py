@@ -11,7 +11,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, ResponseReceived, StreamEnded, StreamReset
 
-_SECONDS = 10
+_SECONDS = 30
 
 
 def said(address: tuple[str, int], raw: bytes, context: ssl.SSLContext | None = None, name: str | None = None) -> bytes:

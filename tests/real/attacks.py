@@ -96,6 +96,37 @@ def headers() -> Mapping[str, str]:
     }
 
 
+def keys(one: str, other: str) -> Mapping[str, str]:
+    """With API keys of one consumer: ``/keys`` needs one, ``/perhaps`` does not."""
+    need, perhaps = (f"GET /{path} HTTP/1.1\r\nhost: {HOST}\r\n" for path in ("keys", "perhaps"))
+    shown = f"x-api-key: {one}\r\n"
+    return {
+        "a key in two headers of the same name": f"{need}{shown}x-api-key: {other}\r\n",
+        "the same key twice": f"{need}{shown}{shown}",
+        "a key and an empty one": f"{need}x-api-key:\r\n{shown}",
+        "two keys in one header": f"{need}x-api-key: {one}, {other}\r\n",
+        "an empty key": f"{need}x-api-key:\r\n",
+        "an empty key where none is required": f"{perhaps}x-api-key:\r\n",
+        "a wrong key where none is required": f"{perhaps}x-api-key: {one[:-1]}\r\n",
+        "a key in the query and another in a header": need.replace("/keys", f"/keys?api_key={other}") + shown,
+        "a key in the query, its name percent-encoded": need.replace("/keys", f"/keys?%61pi%5Fkey={one}"),
+        "two in the query, one name percent-encoded": need.replace("/keys", f"/keys?%61pi_key={one}&api_key={other}"),
+        "a key in the query with `%0A` at its end": need.replace("/keys", f"/keys?api_key={one}%0A"),
+        "a key in the query behind a semicolon": need.replace("/keys", f"/keys?a=1;api_key={one}"),
+        "a cookie with two values": f"{need}cookie: key={one}; key={other}\r\n",
+        "two `Cookie` headers": f"{need}cookie: key={one}\r\ncookie: key={other}\r\n",
+        "a cookie in quotation marks": f'{need}cookie: key="{one}"\r\n',
+        "a key in `Authorization`, in capitals, after a tab": f"{need}authorization: BEARER\t {one}\r\n",
+        "a key in `Authorization` of another scheme": f"{perhaps}authorization: Token {one}\r\n",
+        "two keys in one `Authorization`": f"{need}authorization: ApiKey {one}, ApiKey {other}\r\n",
+        "a key of 9 kB": f"{need}x-api-key: {one}{'a' * 9000}\r\n",
+        "a key with letters beyond ASCII": f"{need}x-api-key: {one[:20]}\u00e9{one[21:]}\r\n",
+        "a key after a space beyond ASCII": f"{need}x-api-key: \u00a0{one}\r\n",
+        "a key in a header with underscores": f"{perhaps}x_api_key: {one}\r\n",
+        "`x-isthmus-consumer`, and no key": f"{perhaps}x-isthmus-consumer: shop/admin\r\n",
+    }
+
+
 PATHS = {
     "`/public/../admin`": "/public/../admin",
     "`/public/%2e%2e/admin`": "/public/%2e%2e/admin",

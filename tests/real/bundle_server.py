@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import threading
+import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -20,6 +21,8 @@ class BundleServer:
         self.token = token
         self.down = False
         """Answers 503."""
+        self.holds = 0.0
+        """Seconds for which a question for what is not there yet is held at most (OPA's long polling)."""
         self.answers: Counter[tuple[str, int]] = Counter()
         """By path and status."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -38,6 +41,10 @@ class BundleServer:
         return f"http://127.0.0.1:{self._server.server_address[1]}{path}"
 
 
+def _tag(packed: bytes) -> str:
+    return f'"{hashlib.sha256(packed).hexdigest()[:16]}"'
+
+
 def _handler(server: BundleServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -49,8 +56,12 @@ def _handler(server: BundleServer) -> type[BaseHTTPRequestHandler]:
             if found is None:
                 self._answer(404)
                 return
-            tag = f'"{hashlib.sha256(found).hexdigest()[:16]}"'
-            if self.headers.get("if-none-match") == tag:
+            known = self.headers.get("if-none-match")
+            until = time.monotonic() + (server.holds if "wait=" in self.headers.get("prefer", "") else 0)
+            while (tag := _tag(found)) == known and time.monotonic() < until:
+                time.sleep(0.01)
+                found = server.bundles[self.path]
+            if known == tag:
                 self._answer(304, tag=tag)
             else:
                 self._answer(200, found, tag)
@@ -75,6 +86,8 @@ def _handler(server: BundleServer) -> type[BaseHTTPRequestHandler]:
             self.send_response(status)
             if tag is not None:
                 self.send_header("etag", tag)
+            if server.holds:
+                self.send_header("content-type", "application/vnd.openpolicyagent.bundles")
             if status != 304:
                 self.send_header("content-length", str(len(body)))
             self.end_headers()

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import ssl
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from isthmus.proxy.place import Folders
 from tests.real.answering import Answering
 from tests.real.load import Load
 from tests.real.manifests import service, workload_entry
-from tests.real.up import Up, alive, children_of, eventually, isthmus
+from tests.real.up import Up, alive, arguments_of, children_of, eventually, isthmus
 
 HOST = "app.example.com"
 ISSUER = "https://auth.example.com"
@@ -115,7 +114,7 @@ class Changing:
         trust = ssl.create_default_context()
         trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
         with (
-            socket.create_connection((host, port), timeout=10) as plain,
+            socket.create_connection((host, port), timeout=30) as plain,
             trust.wrap_socket(plain, server_hostname=HOST) as secured,
         ):
             return ssl.DER_cert_to_PEM_cert(secured.getpeercert(binary_form=True) or b"")
@@ -144,7 +143,7 @@ class Changing:
     def address_of(self, listener: str) -> str:
         """Where a listener of the gateway stands."""
         transport = httpx.HTTPTransport(uds=self.up.ready["gateways"][0]["admin_socket"], verify=False)
-        with httpx.Client(transport=transport, timeout=10) as admin:
+        with httpx.Client(transport=transport, timeout=30) as admin:
             listed: str = admin.get("http://envoy/listeners").text
         return next(line.partition("::")[2] for line in listed.splitlines() if line.startswith(f"{listener}::"))
 
@@ -173,7 +172,7 @@ class Changing:
     def weighs(self, weight: int) -> bool:
         """Whether the gateway has an endpoint of this weight."""
         transport = httpx.HTTPTransport(uds=self.up.ready["gateways"][0]["admin_socket"], verify=False)
-        with httpx.Client(transport=transport, timeout=10) as admin:
+        with httpx.Client(transport=transport, timeout=30) as admin:
             return f"::weight::{weight}\n" in admin.get("http://envoy/clusters").text
 
     def endpoints(self, count: int, weight: int = 1) -> None:
@@ -190,7 +189,7 @@ class Changing:
 
     def proxies(self) -> list[dict[str, Any]]:
         socket = str(self.runtime / "api.sock")
-        with httpx.Client(transport=httpx.HTTPTransport(uds=socket, verify=False), timeout=10) as api:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=socket, verify=False), timeout=30) as api:
             found: list[dict[str, Any]] = api.get("http://api/v1/proxies").json()
         return found
 
@@ -206,10 +205,7 @@ class Changing:
 
     def is_part(self, pid: int, part: str) -> bool:
         bootstrap = str(Folders(self.up.state, self.runtime).bootstrap(part))
-        try:
-            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-        except FileNotFoundError:
-            return False
+        arguments = arguments_of(pid)
         return bootstrap in arguments or arguments[1:4] == ["-m", "isthmus", part]
 
     def kill(self, part: str) -> int:
@@ -224,7 +220,7 @@ class Changing:
         found = set[str]()
         for proxy in (*self.up.ready["gateways"], *self.up.ready["workloads"]):
             transport = httpx.HTTPTransport(uds=proxy["admin_socket"], verify=False)
-            with httpx.Client(transport=transport, timeout=10) as admin:
+            with httpx.Client(transport=transport, timeout=30) as admin:
                 held = admin.get("http://envoy/certs").json()["certificates"]
             found |= {chain["serial_number"] for one in held for chain in one.get("cert_chain", ())}
         return found
@@ -256,7 +252,3 @@ def changing(
     with Answering("one") as app, Answering("two") as other:
         with Up(folder, manifests(app, other) | dict(extra or {}), *options, through=through) as up:
             yield Changing(up, app, other)
-
-
-def within(seconds: float, began: float) -> None:
-    assert time.monotonic() - began < seconds

@@ -68,12 +68,15 @@ class HttpAuthz:
 
 
 SPOOFED = {"consumer": "boss", "consumer_namespace": "shop", "groups": ["bosses"], "claims": {"sub": "boss"}}
+SPOOFED_REASON = {"reason": "jwt-expired", "answered": True}
+"""What a service of the mesh's own would say when it refuses."""
 
 
 class GrpcAuthz:
     """The same by ``envoy.service.auth.v3.Authorization``; a path with ``gold`` or ``silver`` says so in metadata.
 
-    With it comes :data:`SPOOFED`: who the client is, which is not a provider's to say.
+    With it comes :data:`SPOOFED`: who the client is, which is not a provider's to say; with a denial
+    :data:`SPOOFED_REASON`.
     """
 
     def __init__(self) -> None:
@@ -97,6 +100,7 @@ class GrpcAuthz:
         if "deny" in path:
             response.status.CopyFrom(status.Status(code=7))
             response.denied_response.status.CopyFrom(type_v3.HttpStatus(code=401))
+            response.dynamic_metadata.update(SPOOFED_REASON)
             return response
         response.status.CopyFrom(status.Status(code=0))
         for name, value in ON_ALLOW.items():

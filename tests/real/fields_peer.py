@@ -23,7 +23,7 @@ from tests.real.up import Up, eventually
 
 MESH_ALPN = ("istio-http/1.1",)
 """What a PERMISSIVE port tells a proxy's TLS from a program's own by."""
-_SECONDS = 10.0
+_SECONDS = 30.0
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:

@@ -20,7 +20,7 @@ from tests.real.up import Up, isthmus
 _SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 _SDS = "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets"
 _ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
-_SECONDS = 10
+_SECONDS = 30
 _TRIES = 20
 _CONTROL_PLANE = "isthmus.istio-system.svc"
 _BY_NAME = {"routes": ROUTE, "endpoints": ENDPOINT, "extensions": EXTENSION}

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.real.pki import Leaf
 
 Place = tuple[str, int]
-_SECONDS = 20.0
+_SECONDS = 60.0
 
 
 def context(

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 ISTHMUS = (sys.executable, "-m", "isthmus")
-_END_SECONDS = 25.0
+_END_SECONDS = 60.0
 
 
 def _ip(*arguments: str) -> None:
@@ -90,7 +90,7 @@ class Host:
             self.argv(*command),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
             cwd=self.folder,
             input=stdin,
@@ -117,7 +117,7 @@ class Program:
     def runs(self) -> bool:
         return self.process.poll() is None
 
-    def wait_for(self, file: Path, seconds: float = 60.0) -> None:
+    def wait_for(self, file: Path, seconds: float = 180.0) -> None:
         """Until it has written ``file``."""
         deadline = time.monotonic() + seconds
         while not file.exists():

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
-_CONNECT_SECONDS = 5.0
+_CONNECT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Load:
         path: str = "/",
         headers: str = "",
         trust: ssl.SSLContext | None = None,
-        patience: float = 10.0,
+        patience: float = 30.0,
         expected: Callable[[int], bool] = lambda status: status == 200,
     ) -> None:
         self._address = address

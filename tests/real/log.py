@@ -14,5 +14,5 @@ def logged(up: Up, proxy: str, **wanted: Any) -> dict[str, Any]:
         lines = [line for line in up.access_log(proxy) if all(line.get(key) == value for key, value in wanted.items())]
         return lines[-1] if lines else None
 
-    found: dict[str, Any] = eventually(find, 20)
+    found: dict[str, Any] = eventually(find)
     return found

@@ -122,7 +122,7 @@ class Site:
             refused = [one for one in lines if str(one["path"]).startswith(path) and one["status"] >= 400]
             return str(refused[-1]["reason"]) if refused else ""
 
-        return str(eventually(find, 30))
+        return str(eventually(find, 60))
 
 
 def world(port: int, jwks: str, *policies: Manifest) -> str:
@@ -156,7 +156,9 @@ def log_in(site: Site, browser: Browser, path: str = "/mock/page", host: str = S
     assert asked.status_code == 302, asked.text
     location = asked.headers["location"]
     if location.startswith(site.mock):
-        location = httpx.post(location, data={"sub": "alice"}, trust_env=False).headers["location"]
+        location = httpx.post(location, data={"sub": "alice"}, trust_env=False, timeout=30, verify=False).headers[
+            "location"
+        ]
     return browser.follow(location)
 
 
@@ -169,7 +171,9 @@ def callback(site: Site, browser: Browser, path: str = "/mock/page") -> str:
     """Where the provider leads back to."""
     location = str(browser.get(site.url(path)).headers["location"])
     if location.startswith(site.mock):
-        return str(httpx.post(location, data={"sub": "alice"}, trust_env=False).headers["location"])
+        return str(
+            httpx.post(location, data={"sub": "alice"}, trust_env=False, timeout=30, verify=False).headers["location"]
+        )
     return str(browser.get(location).headers["location"])
 
 
@@ -228,5 +232,5 @@ def running(folder: Path) -> Iterator[Site]:
             trust = up.trust()
             trust.load_verify_locations(cadata=(AUTHORITY.pem + STRANGERS.pem).decode())
             found = Site(up, trust, backend, mock, own, lost, told, port)
-            eventually(lambda: found.browser().get(found.url("/own/")).status_code == 302, 30)
+            eventually(lambda: found.browser().get(found.url("/own/")).status_code == 302, 60)
             yield found

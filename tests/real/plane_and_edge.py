@@ -48,14 +48,14 @@ class PlaneAndEdge:
     def start_plane(self) -> None:
         options = ("--listen", f"{self.plane.address}:{PORT}", "--state", "state")
         self.serve = self.plane.isthmus("serve", "serve", "mesh.yaml", *options)
-        eventually(self._answers, 60)
+        eventually(self._answers, 120)
 
     def start_edge(self) -> None:
         token = str(asyncio.run(self.api.invite("edge-1", "gateway:shop/edge", 600))["token"])
         options = ("--control-plane", self.plane.address, "--gateway", "shop/edge", "--state", "state")
         env = {"ISTHMUS_JOIN_TOKEN": token}
         self.proxy = self.edge.isthmus("proxy", "proxy", "gateway", "--ready-file", "ready.json", *options, env=env)
-        self.proxy.wait_for(self.edge.folder / "ready.json", 90)
+        self.proxy.wait_for(self.edge.folder / "ready.json", 180)
 
     @property
     def api(self) -> ApiClient:
@@ -65,7 +65,7 @@ class PlaneAndEdge:
         """The status of a request; ``x_user`` is ``x-user``."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         url = f"http://{self.edge.address}:8080{path}"
-        return httpx.get(url, headers=sent, timeout=20, trust_env=False).status_code
+        return httpx.get(url, headers=sent, timeout=20, trust_env=False, verify=False).status_code
 
     def _answers(self) -> bool:
         try:

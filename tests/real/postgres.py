@@ -52,7 +52,7 @@ class Postgres:
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(argv, stdout=log, stderr=log, cwd=self._folder, user=self._account)
         try:
-            eventually(lambda: self.query("127.0.0.1", self.port, "select 1").stdout.strip() == "1", 40)
+            eventually(lambda: self.query("127.0.0.1", self.port, "select 1").stdout.strip() == "1", 90)
         except AssertionError:
             self.__exit__()
             raise
@@ -60,7 +60,7 @@ class Postgres:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(60)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def query(

@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 def connect(asked: dict[str, str]) -> object:
-    with socket.create_connection((asked["host"], int(asked["port"])), timeout=5) as there:
+    with socket.create_connection((asked["host"], int(asked["port"])), timeout=30) as there:
         if "say" in asked:
             there.sendall(asked["say"].encode())
             return there.recv(4096).decode(errors="replace")
@@ -61,7 +61,7 @@ def call(asked: dict[str, str]) -> object:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
     os.environ["no_proxy"] = ""
     try:
-        with opener.open(asked["url"], timeout=15) as answer:
+        with opener.open(asked["url"], timeout=30) as answer:
             return {"status": answer.status, "body": answer.read().decode(errors="replace")}
     except urllib.error.HTTPError as answer:
         return {"status": answer.code, "body": answer.read().decode(errors="replace")}

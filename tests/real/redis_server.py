@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.real.servers import find_server
 from tests.real.up import free_port
 
-_SECONDS = 20.0
+_SECONDS = 60.0
 
 
 class RedisServer:

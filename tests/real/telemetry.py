@@ -64,8 +64,8 @@ class Shop(Up):
     def start(self) -> Shop:
         super().start()
         try:
-            self.token_of_alice = str(eventually(self._token, 30))
-            eventually(lambda: self.order().status_code == 200, 30)
+            self.token_of_alice = str(eventually(self._token, 60))
+            eventually(lambda: self.order().status_code == 200, 60)
         except BaseException:
             self.stop()
             raise
@@ -73,7 +73,7 @@ class Shop(Up):
 
     def _token(self) -> str:
         form = {"grant_type": "password", "username": "alice", "password": "alice"}
-        answer = httpx.post(f"{self.prepared.idp_url}/token", data=form, trust_env=False)
+        answer = httpx.post(f"{self.prepared.idp_url}/token", data=form, trust_env=False, timeout=30, verify=False)
         answer.raise_for_status()
         return str(answer.json()["access_token"])
 
@@ -90,6 +90,11 @@ class Shop(Up):
 
     def metrics_of(self, proxy_id: str) -> str:
         """What Prometheus would get of one proxy."""
-        answer = httpx.get(f"{self.ready['control_plane']['http']}/metrics/proxies/{proxy_id}", trust_env=False)
+        answer = httpx.get(
+            f"{self.ready['control_plane']['http']}/metrics/proxies/{proxy_id}",
+            trust_env=False,
+            timeout=30,
+            verify=False,
+        )
         answer.raise_for_status()
         return answer.text

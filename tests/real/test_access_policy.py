@@ -105,7 +105,14 @@ AT_SIDECAR = {
         {"name": "principals", "paths": ["/principals"], "principals": ["cluster.local/ns/shop/sa/frontend"]},
         {"name": "accounts", "paths": ["/accounts"], "serviceAccounts": ["frontend"]},
         {"name": "namespaces", "paths": ["/namespaces"], "namespaces": ["shop"]},
-        {"name": "groups", "paths": ["/groups"], "groups": ["staff", "board"]},
+        {"name": "groups", "paths": ["/groups"], "groups": ["staff", "board"], "issuers": [ISSUER]},
+        {"name": "whose", "paths": ["/whose"], "groups": ["staff"]},
+        {"name": "whose-when", "paths": ["/whose-when"], "when": "'staff' in groups"},
+        {"name": "said-when", "paths": ["/said-when"], "when": f"claims.iss == '{ISSUER}' && 'staff' in groups"},
+        {"name": "hosts", "paths": ["/hosts"], "hosts": ["orders.example.com", "*.shop.example.com"]},
+        {"name": "host", "paths": ["/host"], "when": "host == 'orders.example.com'"},
+        {"name": "ports", "paths": ["/ports"], "ports": [8080]},
+        {"name": "other-ports", "paths": ["/other-ports"], "ports": [80, 9000]},
         {"name": "issuers", "paths": ["/issuers"], "issuers": [OTHER]},
         {"name": "scopes", "paths": ["/scopes"], "scopes": ["orders:read", "orders:write"]},
         {
@@ -125,6 +132,7 @@ AT_SIDECAR = {
         {"name": "never", "paths": ["/never"], "when": "now < timestamp('2020-01-01T00:00:00Z')"},
         {"name": "header", "paths": ["/header"], "when": "headers['x-tier'] != 'free'"},
         {"name": "absent", "paths": ["/absent"], "when": "!has(claims.blocked) || claims.blocked == false"},
+        *({"name": f"many-{n}", "paths": ["/many"], "groups": [f"g{n}"], "issuers": [ISSUER]} for n in range(80)),
         {"name": "wild", "paths": ["/wild/*", "/any/{*}/tail", "/rest/{**}"]},
     ],
 }
@@ -281,7 +289,51 @@ def test_claims(mesh: Mesh, path: str, good: dict[str, Any], bad: dict[str, Any]
     assert mesh.inside(path, mesh.token(**good)).status == 200
     refused, nobody = mesh.inside(path, mesh.token(**bad)), mesh.inside(path)
     assert (refused.status, mesh.reason(refused, "orders")) == (403, reason)
-    assert (nobody.status, mesh.reason(nobody, "orders")) == (403, "not-authenticated")
+    assert (nobody.status, mesh.reason(nobody, "orders")) == (401, "not-authenticated")
+    assert nobody.headers["www-authenticate"] == "Bearer"
+
+
+def test_groups_are_those_of_the_issuer_that_the_rule_means(mesh: Mesh) -> None:
+    staff, others = mesh.token(groups=["staff"]), mesh.token(issuer=OTHER, groups=["staff"])
+    asked = {path: (mesh.inside(path, staff), mesh.inside(path, others)) for path in ("/groups", "/said-when")}
+    assert [[one.status for one in each] for each in asked.values()] == [[200, 403]] * 2
+    reasons = [mesh.reason(refused, "orders") for _, refused in asked.values()]
+    assert reasons == ["client-not-allowed", "condition-not-met"]
+    # Of two issuers the rule says neither: the claim is nobody's.
+    for path, reason in (("/whose", "group-missing"), ("/whose-when", "condition-not-met")):
+        refused = mesh.inside(path, staff)
+        assert (refused.status, mesh.reason(refused, "orders")) == (403, reason)
+    assert "ISM5140" in mesh.up.output
+
+
+def test_many_rules_about_the_same_are_explained(mesh: Mesh) -> None:
+    assert mesh.inside("/many", mesh.token(groups=["g79"])).status == 200
+    cases = [
+        (mesh.inside("/many"), 401, "not-authenticated"),
+        (mesh.inside("/many", mesh.token()), 403, "group-missing"),
+    ]
+    assert [(one.status, mesh.reason(one, "orders")) for one, _, _ in cases] == [case[1:] for case in cases]
+
+
+@enforces(f"{RULE}hosts", f"{RULE}ports")
+def test_hosts_and_ports(mesh: Mesh) -> None:
+    def ask(path: str, host: str) -> int:
+        return send(
+            inbound(mesh.up, "orders", 8080), Ask(path, headers={"host": host}, certificate=mesh.frontend)
+        ).status
+
+    good = ("orders.example.com", "Orders.Example.com:8080", "a.shop.example.com", "a.b.shop.example.com:1")
+    bad = (
+        "example.com",
+        "shop.example.com",
+        "xorders.example.com",
+        "orders.example.com.evil",
+        "a.example.com:.shop.example.com",
+    )
+    assert [ask("/hosts", host) for host in (*good, *bad)] == [200] * len(good) + [403] * len(bad)
+    assert [ask("/host", host) for host in ("ORDERS.example.com:80", "a.shop.example.com")] == [200, 403]
+    refused = mesh.inside("/other-ports")
+    assert (mesh.inside("/ports").status, refused.status, mesh.reason(refused, "orders")) == (200, 403, "no-rule")
 
 
 @enforces("AccessPolicy.spec.selector.matchLabels")
@@ -291,7 +343,7 @@ def test_only_the_frontend_and_only_for_a_user_with_the_scope(mesh: Mesh) -> Non
         (mesh.inside("/orders", writer, method="POST"), 200, None),
         (mesh.inside("/orders", reader, method="POST"), 403, "scope-missing"),
         (mesh.inside("/orders", writer, method="POST", peer=mesh.batch), 403, "peer-not-allowed"),
-        (mesh.inside("/orders", method="POST"), 403, "not-authenticated"),
+        (mesh.inside("/orders", method="POST"), 401, "not-authenticated"),
         (mesh.inside("/orders", writer), 403, "no-rule"),
     ]
     assert [(one.status, mesh.reason(one, "orders")) for one, _, _ in cases] == [case[1:] for case in cases]
@@ -311,7 +363,7 @@ def test_conditions_over_claims_workload_and_time(mesh: Mesh) -> None:
     # A claim that is not there is an error where it is compared, and an error is never true.
     claims: list[dict[str, Any]] = [{}, {"blocked": False}, {"blocked": True}, {"blocked": "no"}]
     assert [mesh.inside("/absent", mesh.token(**one)).status for one in claims] == [200, 200, 403, 403]
-    assert mesh.inside("/absent").status == 403, "no token, no claims"
+    assert mesh.inside("/absent").status == 401, "no token, no claims"
 
 
 def test_a_header_that_is_sent_twice_is_not_believed(mesh: Mesh) -> None:
@@ -343,7 +395,7 @@ def test_a_user_reads_only_his_own_orders(mesh: Mesh) -> None:
         refused = mesh.outside(path, bob)
         assert (refused.status, mesh.reason(refused)) == (403, "condition-not-met")
     nobody = mesh.outside("/users/alice/orders")
-    assert (nobody.status, mesh.reason(nobody)) == (403, "not-authenticated")
+    assert (nobody.status, mesh.reason(nobody)) == (401, "not-authenticated")
     for refused in (mesh.outside("/users/alice", alice), mesh.outside("/users/alice/orders", alice, method="DELETE")):
         assert (refused.status, mesh.reason(refused)) == (403, "no-rule")
 
@@ -378,7 +430,7 @@ def test_bob_reaches_nothing_of_alices_by_another_spelling(mesh: Mesh, path: str
 
 @enforces(f"{TARGET}sectionName")
 def test_a_route_and_a_server_of_a_gateway_have_rules_of_their_own(mesh: Mesh) -> None:
-    assert mesh.outside("/users/alice/orders").status == 403
+    assert mesh.outside("/users/alice/orders").status == 401
     assert mesh.outside("/other").status == 200, "a route that no policy names"
     assert mesh.outside("/users/alice/orders", host="open.example.com").status == 200
     # The other port of the gateway: its server's policy, where no route's is more specific.

@@ -137,7 +137,14 @@ def test_consumers_their_plans_and_groups(mesh: Mesh, route: str, reason: str) -
     assert mesh.shop.ask(route, x_api_key=mesh.keys["shop/mobile"]).status == 200
     for other in ("shop/plain", "bank/mobile"):
         assert mesh.shop.ask(route, x_api_key=mesh.keys[other]).refused == (403, reason)
-    assert mesh.shop.ask(route).refused == (403, "not-authenticated")
+    nobody = mesh.shop.ask(route)
+    assert nobody.refused == (401, "not-authenticated")
+    assert nobody.response.headers["www-authenticate"] == "Bearer, ApiKey"
+
+
+def test_a_credential_of_another_sort_is_a_credential(mesh: Mesh) -> None:
+    """401 is for those who brought none."""
+    assert mesh.shop.ask("consumers", bearer=mesh.shop.token(FIRST)).refused == (403, "client-not-allowed")
 
 
 def test_claims_are_the_same_of_a_token_that_its_issuer_was_asked_about(mesh: Mesh) -> None:

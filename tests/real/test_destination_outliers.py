@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from tests.real.destination import Case, Level, Request, Server, at_every_level, clusters
 from tests.real.traffic import Caller, Manifest, caller, dump
 from tests.real.traffic_credentials import Authority, serving
-from tests.real.up import Up, eventually
+from tests.real.up import Up, eventually, free_port
 
 pytestmark = pytest.mark.real
 
@@ -47,12 +46,6 @@ class Servers:
         self.stranger = stack.enter_context(Server(tls=serving(folder, stranger.certify("api.example.com"))))
 
 
-def closed_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 def cases(servers: Servers) -> dict[str, Case]:
     def two(name: str, other: Server | int, **detection: object) -> Case:
         port = other if isinstance(other, int) else other.port
@@ -77,8 +70,8 @@ def cases(servers: Servers) -> dict[str, Case]:
         two("seldom", servers.patient, consecutive5xxErrors=3, baseEjectionTime=_SOON, interval=_NEVER),
         two("nobody", servers.bad[500], consecutive5xxErrors=3, maxEjectionPercent=49),
         two("panic", servers.bad[500], consecutive5xxErrors=3, minHealthPercent=60),
-        two("refused", closed_port(), **split, consecutiveLocalOriginFailures=2),
-        two("refused-not-split", closed_port(), consecutive5xxErrors=0),
+        two("refused", free_port(), **split, consecutiveLocalOriginFailures=2),
+        two("refused-not-split", free_port(), consecutive5xxErrors=0),
         two("codes", servers.bad[429], consecutive5xxErrors=3, outlierDetectionHttpErrorCodes=[429, 430]),
         two("other-codes", servers.bad[500], consecutive5xxErrors=3, outlierDetectionHttpErrorCodes=[429]),
         Case(
@@ -128,9 +121,11 @@ def statuses(front: Caller, url: str, count: int = 12) -> set[int]:
     return {front.status(url) for _ in range(count)}
 
 
-def settled(front: Caller, url: str, expected: set[int]) -> bool:
-    """Whether only ``expected`` is answered from some time on."""
-    return bool(eventually(lambda: statuses(front, url) == expected, 30))
+def settles(up: Up, front: Caller, case: Case, level: Level) -> bool:
+    """Whether one endpoint is ejected, and all that is answered is good from then on."""
+    return bool(eventually(lambda: front.status(case.url(level)) and ejected(up, case.cluster(level)) == 1, 60)) and (
+        statuses(front, case.url(level)) == {200}
+    )
 
 
 def ejected(up: Up, cluster: str) -> int:
@@ -145,10 +140,9 @@ def keeps(up: Up, front: Caller, url: str, cluster: str, bad: int) -> bool:
 
 @at_every_level("outlierDetection.consecutive5xxErrors", "outlierDetection.maxEjectionPercent")
 def test_errors_in_a_row_eject(up: Up, front: Caller, case: dict[str, Case], level: Level) -> None:
-    url, other = case["errors"].url(level), case["errors"].url(level, ruled=False)
-    assert settled(front, url, {200})
-    assert ejected(up, case["errors"].cluster(level)) == 1
-    assert statuses(front, other, 30) == {200, 500}
+    other = case["errors"].url(level, ruled=False)
+    assert settles(up, front, case["errors"], level)
+    assert statuses(front, other, 60) == {200, 500}
     nobody = case["nobody"]
     assert keeps(up, front, nobody.url(level), nobody.cluster(level), 500), "49 % of two is none"
 
@@ -156,18 +150,19 @@ def test_errors_in_a_row_eject(up: Up, front: Caller, case: dict[str, Case], lev
 def test_five_in_a_row_for_half_a_minute(up: Up, front: Caller, case: dict[str, Case]) -> None:
     """Five failures, then the endpoint stays away for 30 s, and is looked for every 10 s.
 
-    The thread that counts tells the others through the main one: a request or two may be on their way meanwhile.
+    The thread that counts tells the others through the main one, which a busy machine may keep waiting: some requests
+    more are on their way meanwhile.
     """
     seed = case["seed"]
-    answers = [front.status(seed.url(Level.SERVICE)) for _ in range(100)]
-    assert 5 <= answers.count(500) <= 8
-    assert set(answers[40:]) == {200}
+    answers = [front.status(seed.url(Level.SERVICE)) for _ in range(200)]
+    assert 5 <= answers.count(500) <= 25
+    assert set(answers[100:]) == {200}
     assert ejected(up, seed.cluster(Level.SERVICE)) == 1
 
 
 @at_every_level("outlierDetection.consecutiveGatewayErrors", "outlierDetection.consecutive5xxErrors")
 def test_gateway_errors_are_502_503_and_504(up: Up, front: Caller, case: dict[str, Case], level: Level) -> None:
-    assert settled(front, case["gateway-errors"].url(level), {200})
+    assert settles(up, front, case["gateway-errors"], level)
     others = case["gateway-others"]
     assert keeps(up, front, others.url(level), others.cluster(level), 500)
 
@@ -180,8 +175,8 @@ def test_who_is_ejected_returns(
     request.addfinalizer(lambda: setattr(servers.mending, "status", 500))
     soon, seldom = case["return"], case["seldom"]
     for one in (soon, seldom):
-        eventually(lambda one=one: front.status(one.url(level)) and ejected(up, one.cluster(level)) == 1, 30)
-    eventually(lambda: ejected(up, soon.cluster(level)) == 0, 30)
+        eventually(lambda one=one: front.status(one.url(level)) and ejected(up, one.cluster(level)) == 1, 60)
+    eventually(lambda: ejected(up, soon.cluster(level)) == 0, 60)
     servers.mending.status = 200
     assert served_by(front, soon.url(level), servers.patient.port)
     assert ejected(up, seldom.cluster(level)) == 1
@@ -189,20 +184,20 @@ def test_who_is_ejected_returns(
 
 
 def served_by(front: Caller, url: str, port: int) -> bool:
-    return bool(eventually(lambda: front.get(url).json()["port"] == port, 30))
+    return bool(eventually(lambda: front.get(url).json()["port"] == port, 60))
 
 
 @at_every_level("outlierDetection.baseEjectionTime")
 def test_not_before_its_time(up: Up, front: Caller, case: dict[str, Case], level: Level) -> None:
     """An hour is not over when others, ejected later for 0.1 s, are back."""
-    assert settled(front, case["errors"].url(level), {200})
+    assert settles(up, front, case["errors"], level)
     soon = case["return"]
 
     def has_ejected(count: int) -> bool:
         return bool(front.status(soon.url(level))) and ejected(up, soon.cluster(level)) == count
 
-    eventually(lambda: has_ejected(1), 30)
-    eventually(lambda: has_ejected(0), 30)
+    eventually(lambda: has_ejected(1), 60)
+    eventually(lambda: has_ejected(0), 60)
     assert ejected(up, case["errors"].cluster(level)) == 1
 
 
@@ -210,16 +205,15 @@ def test_not_before_its_time(up: Up, front: Caller, case: dict[str, Case], level
 def test_too_few_good_ones_are_worse_than_bad_ones(up: Up, front: Caller, case: dict[str, Case], level: Level) -> None:
     """With half of them ejected and 60 % asked for, all are used; by default (0 %) never."""
     panic = case["panic"]
-    eventually(lambda: front.status(panic.url(level)) and ejected(up, panic.cluster(level)) == 1, 30)
+    eventually(lambda: front.status(panic.url(level)) and ejected(up, panic.cluster(level)) == 1, 60)
     assert statuses(front, panic.url(level), 40) == {200, 500}
-    assert settled(front, case["errors"].url(level), {200})
+    assert settles(up, front, case["errors"], level)
 
 
 @at_every_level("outlierDetection.splitExternalLocalOriginErrors", "outlierDetection.consecutiveLocalOriginFailures")
 def test_connects_that_fail_are_counted_apart(up: Up, front: Caller, case: dict[str, Case], level: Level) -> None:
     """Answers with 5xx are not counted here; a port that is closed is, if it is told apart."""
-    assert settled(front, case["refused"].url(level), {200})
-    assert ejected(up, case["refused"].cluster(level)) == 1
+    assert settles(up, front, case["refused"], level)
     whole = case["refused-not-split"]
     assert keeps(up, front, whole.url(level), whole.cluster(level), 503)
 
@@ -227,13 +221,11 @@ def test_connects_that_fail_are_counted_apart(up: Up, front: Caller, case: dict[
 def test_so_are_handshakes(up: Up, front: Caller, case: dict[str, Case]) -> None:
     """One of two servers shows a certificate of another authority."""
     level = Level.SERVICE
-    assert settled(front, case["handshake"].url(level), {200})
-    assert ejected(up, case["handshake"].cluster(level)) == 1
+    assert settles(up, front, case["handshake"], level)
 
 
 @at_every_level("outlierDetection.outlierDetectionHttpErrorCodes")
 def test_which_answers_are_errors(up: Up, front: Caller, case: dict[str, Case], level: Level) -> None:
-    assert settled(front, case["codes"].url(level), {200})
-    assert ejected(up, case["codes"].cluster(level)) == 1
+    assert settles(up, front, case["codes"], level)
     others = case["other-codes"]
     assert keeps(up, front, others.url(level), others.cluster(level), 500)

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from glob import glob
 from pathlib import Path
 
 import httpx
@@ -185,12 +186,15 @@ def test_pending_requests(up: Up, front: Caller, case: dict[str, Case], servers:
     """One is answered, one waits, the others are told at once that there is no place."""
     url, mark = marked(case["pending"].url(level))
     servers.gate.close()
-    with Together(front, *[url] * 6) as asked:
-        asked.answered(4)
-        servers.gate.open()
-    assert asked.statuses == [200, 200, 503, 503, 503, 503]
+    with Together(front, url) as first:
+        # Who waits for a connection to open waits, too: the first has it before the others come.
+        eventually(lambda: servers.held.busy == 1, 60)
+        with Together(front, *[url] * 5) as asked:
+            asked.answered(4)
+            servers.gate.open()
+    assert (first.statuses, asked.statuses) == ([200], [200, 503, 503, 503, 503])
     assert sum(map(is_overflow, asked.answers)) == 4
-    lines = eventually(lambda: found if len(found := with_mark(up, mark)) == 6 else None, 30)
+    lines = eventually(lambda: found if len(found := with_mark(up, mark)) == 6 else None, 60)
     assert Counter(line["response_flags"] for line in lines) == {"UO": 4, "-": 2}
     assert unruled(front, case["pending"], servers, level) == [200] * 6
 
@@ -256,7 +260,7 @@ def test_idle_connections_end(front: Caller, case: dict[str, Case], servers: Ser
     """That of HTTP ends a connection that nobody uses; TCP's stands in where HTTP's is not given."""
     other = front.get(case[name].url(level, ruled=False)).json()["connection"]
     ruled = front.get(case[name].url(level)).json()["connection"]
-    eventually(lambda: ruled in servers.plain.ended, 30)
+    eventually(lambda: ruled in servers.plain.ended, 60)
     assert servers.plain.ended[ruled] - servers.plain.last[ruled] >= 0.45
     assert other not in servers.plain.ended
 
@@ -265,9 +269,10 @@ def test_idle_connections_end(front: Caller, case: dict[str, Case], servers: Ser
 def test_old_connections_end(front: Caller, case: dict[str, Case], servers: Servers, level: Level) -> None:
     """A busy one, too: requests go on on another."""
     url, other = case["duration"].url(level), case["duration"].url(level, ruled=False)
+    began = time.monotonic()
     first, kept = front.get(url).json()["connection"], front.get(other).json()["connection"]
-    eventually(lambda: front.get(url).json()["connection"] != first, 30)
-    assert servers.plain.ended.get(first, time.monotonic()) - servers.plain.began[first] >= 0.45
+    eventually(lambda: front.get(url).json()["connection"] != first, 60)
+    assert time.monotonic() - began >= 0.45
     assert front.get(other).json()["connection"] == kept
 
 
@@ -313,7 +318,8 @@ def owner_of(port: int) -> tuple[int, int]:
     here = f"{struct.unpack('=I', socket.inet_aton('127.0.0.1'))[0]:08X}:{port:04X}"
     lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
     inode = next(line[9] for line in lines if line[1] == here and line[9] != "0")
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
+    # Not Path.glob: processes end while they are looked at.
+    for link in map(Path, glob("/proc/[0-9]*/fd/*")):
         try:
             if link.readlink().name == f"socket:[{inode}]":
                 return int(link.parts[2]), int(link.name)
@@ -393,5 +399,8 @@ def test_what_is_left_can_be_watched(up: Up, case: dict[str, Case]) -> None:
 
 def test_a_client_without_the_mesh_is_not_limited(case: dict[str, Case], servers: Servers) -> None:
     """The limits are the proxy's: the program itself takes whoever comes."""
-    answers = [httpx.get(f"http://127.0.0.1:{servers.plain.port}/") for _ in range(3)]
+    answers = [
+        httpx.get(f"http://127.0.0.1:{servers.plain.port}/", trust_env=False, verify=False, timeout=30)
+        for _ in range(3)
+    ]
     assert {one.status_code for one in answers} == {200}

@@ -77,7 +77,7 @@ class Loop:
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(110)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(300)
 
     def close(self) -> None:
         self.run(self._end_tasks())
@@ -128,7 +128,7 @@ class Crowd:
 
 
 async def reached(what: str, count: Any, wanted: int) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while count() < wanted:
             await asyncio.sleep(0.02)
     assert count() == wanted, what

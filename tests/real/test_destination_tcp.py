@@ -105,10 +105,10 @@ def test_idle_connections_are_closed(front: Caller) -> None:
 
 
 def test_busy_ones_are_closed_when_they_are_old(front: Caller) -> None:
+    began = time.monotonic()
     with connect(front, "short") as short, connect(front, "plain") as plain:
-        began = time.monotonic()
         while ask(short):
-            assert time.monotonic() < began + 30
+            assert time.monotonic() < began + 60
         assert time.monotonic() - began >= 0.45
         assert ask(plain)
 
@@ -119,8 +119,8 @@ def test_by_address(front: Caller) -> None:
             return ask(connection)
 
     assert len({server("sticky", "127.0.0.7") for _ in range(12)}) == 1
-    assert len({server("sticky", f"127.0.0.{number}") for number in range(2, 42)}) == 3
-    assert len({server("plain", "127.0.0.7") for _ in range(25)}) > 1
+    assert len({server("sticky", f"127.0.0.{number}") for number in range(2, 82)}) == 3
+    assert len({server("plain", "127.0.0.7") for _ in range(40)}) > 1
 
 
 def test_tls_begins_on_the_way(front: Caller, secured: Server) -> None:

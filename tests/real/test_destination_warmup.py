@@ -18,11 +18,12 @@ _SECONDS = 20.0
 _ASKED = 40
 _RULES: Mapping[str, Manifest] = {
     "slow": {"warmup": {"duration": f"{_SECONDS:g}s"}},
-    "old-name": {"warmupDurationSecs": f"{_SECONDS:g}s"},
     "least": {"warmup": {"duration": f"{_SECONDS:g}s", "minimumPercent": 60}},
+    "old-name": {"warmupDurationSecs": f"{_SECONDS:g}s"},
     "fast": {"warmup": {"duration": f"{_SECONDS:g}s", "minimumPercent": 1, "aggression": 12}},
     "cold": {},
 }
+"""Asked in this order: what grows with time first, before a slow machine's time has made it grow."""
 _LABELS = {"app": "warm", "all": "yes"}
 _PORTS = [{"name": f"http-{port}", "port": port, "targetPort": "http"} for port in (RULED_PORT, OTHER_PORT)]
 Shares = Mapping[tuple[Level, str], float]

@@ -14,6 +14,10 @@ import httpx
 import pytest
 
 from isthmus.proxy.envoy import find_envoy
+from isthmus.proxy.place import Folders
+from isthmus.xds.relay import RELAY_ID
+from tests.kinds.credential import pair, secret
+from tests.proxy.namespaces import WHY_NOT
 from tests.real.backend import Backend
 from tests.real.traffic import Manifest, dump, gateway, manifest, server
 from tests.real.up import Up, children_of, eventually, free_port, isthmus
@@ -29,10 +33,29 @@ def program(name: str, port: int) -> Manifest:
     return manifest("LocalWorkload", name, spec, "bank")
 
 
+def sleeper() -> Manifest:
+    """A program in a network of its own: its way out is the relay."""
+    return manifest(
+        "LocalWorkload", "sleeper", {"command": ["sleep", "infinity"], "labels": {"app": "sleeper"}}, "bank"
+    )
+
+
+def tls(mode: str, *host: str, **more: Any) -> Manifest:
+    return server(443, *host, protocol="HTTPS", name=f"https-{mode.lower()}", tls={"mode": mode, **more})
+
+
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     with Backend() as backend:
-        manifests = {"bank.yaml": dump(program("ledger", backend.port), gateway("edge", server(80)))}
+        chain, key = pair("edge")
+        servers = (
+            server(80),
+            tls("MUTUAL", "a.example.com", credentialName="own"),
+            tls("SIMPLE", "b.example.com", credentialName="development"),
+        )
+        own = secret("own", "bank", tls_crt=chain, tls_key=key, ca_crt=chain)
+        bank = dump(program("ledger", backend.port), sleeper(), gateway("edge", *servers, namespace="bank"))
+        manifests = {"bank.yaml": bank, "secret.yaml": own}
         with Up(tmp_path_factory.mktemp("drift"), manifests) as running:
             yield running
 
@@ -44,18 +67,22 @@ def drift(up: Up) -> list[dict[str, str]]:
 
 def _api(up: Up, path: str) -> httpx.Response:
     socket = str((up.state / "api.sock").resolve())
-    with httpx.Client(transport=httpx.HTTPTransport(uds=socket), base_url="http://plane", timeout=40) as client:
+    with httpx.Client(
+        transport=httpx.HTTPTransport(uds=socket, verify=False), base_url="http://plane", timeout=40
+    ) as client:
         return client.get(path)
 
 
-def admin(up: Up, method: str, path: str) -> httpx.Response:
-    socket = up.workload("ledger")["admin_socket"]
-    with httpx.Client(transport=httpx.HTTPTransport(uds=socket), base_url="http://envoy") as client:
+def admin(up: Up, method: str, path: str, proxy: str = LEDGER) -> httpx.Response:
+    socket = str(Folders(up.state, Path(up.workload("ledger")["admin_socket"]).parent).admin_socket(proxy))
+    with httpx.Client(
+        transport=httpx.HTTPTransport(uds=socket, verify=False), base_url="http://envoy", timeout=30
+    ) as client:
         return client.request(method, path)
 
 
 def gauge(up: Up, kind: str) -> float:
-    text = httpx.get(f"{up.ready['control_plane']['http']}/metrics", trust_env=False).text
+    text = httpx.get(f"{up.ready['control_plane']['http']}/metrics", trust_env=False, timeout=30, verify=False).text
     wanted = f'isthmus_drift{{kind="{kind}",proxy="{LEDGER}"}}'
     return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(wanted))
 
@@ -84,16 +111,23 @@ def test_what_the_admin_interface_changes_is_found_and_seen_mended(up: Up) -> No
     admin(up, "POST", "/healthcheck/fail")
     admin(up, "POST", "/logging?level=debug")
     admin(up, "POST", "/drain_listeners")
+    if WHY_NOT is None:
+        admin(up, "POST", "/logging?level=debug", RELAY_ID)
     told = isthmus("drift", "--live", "--state", str(up.state))
     assert told.returncode == 1
     assert f"{LEDGER}: state server: LIVE → DRAINING (ISM8004)" in told.stdout
-    assert {(one["kind"], one["name"], one["code"]) for one in drift(up)} == {
-        ("state", "server", "ISM8004"),
-        ("state", "log level", "ISM8004"),
-        ("state", "listeners", "ISM8004"),
+    expected = {
+        (LEDGER, "state", "server", "ISM8004"),
+        (LEDGER, "state", "log level", "ISM8004"),
+        (LEDGER, "state", "listeners", "ISM8004"),
     }
+    if WHY_NOT is None:
+        expected.add((RELAY_ID, "state", "log level", "ISM8004"))
+    assert {(one["proxy"], one["kind"], one["name"], one["code"]) for one in drift(up)} == expected
     assert gauge(up, "state") == 3
     assert up.output.count(f"ALARM: ISM8004 {LEDGER}: state server: LIVE → DRAINING") == 1
+    if WHY_NOT is None:
+        admin(up, "POST", "/logging?level=warning", RELAY_ID)
     os.kill(_envoy(up), signal.SIGKILL)
     eventually(lambda: drift(up) == [], PATIENCE)
     assert up.output.count(f"mended: ISM8004 {LEDGER}: state server: LIVE → DRAINING") == 1

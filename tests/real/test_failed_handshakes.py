@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import ssl
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from tests.real.handshaking import context, hello, says, shakes_hands
 from tests.real.pki import Authority, Flaw, Leaf, self_signed
 from tests.real.traffic import dump, gateway, routes, server, service, to, workload
 from tests.real.traffic_credentials import secret
-from tests.real.up import Up, eventually, isthmus
+from tests.real.up import Up, eventually, isthmus, whole_lines
 
 pytestmark = pytest.mark.real
 
@@ -54,7 +55,7 @@ class Edge:
 
     def lines(self) -> list[dict[str, Any]]:
         log = self.up.state / "log" / "handshakes.log"
-        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        return [json.loads(line) for line in whole_lines(log)] if log.exists() else []
 
     def line_of(self, attempt: Callable[[str], object]) -> dict[str, Any]:
         """The one line that ``attempt``, from an address of its own, leaves in the log."""
@@ -74,7 +75,7 @@ class Edge:
 
     def metrics(self) -> str:
         http = self.up.ready["control_plane"]["http"]
-        answer = httpx.get(f"{http}/metrics/proxies/gateway~shop~edge", trust_env=False, timeout=20)
+        answer = httpx.get(f"{http}/metrics/proxies/gateway~shop~edge", trust_env=False, verify=False, timeout=20)
         answer.raise_for_status()
         return answer.text
 
@@ -119,7 +120,10 @@ def test_who_is_right_gets_in_and_leaves_no_line(edge: Edge) -> None:
     # A later failure is told: this one would have been before it.
     edge.refused()
     assert source not in {line["peer_address"] for line in edge.lines()}
-    assert sum((edge.counted() - before).values()) == 1
+    fresh = edge.counted() - before
+    # Of the one that waits since the start: whenever that is.
+    fresh.pop("tls-timeout", None)
+    assert fresh.total() == 1
 
 
 @pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -201,12 +205,14 @@ def test_what_is_no_handshake(edge: Edge, data: bytes, reason: str) -> None:
 
 def test_a_client_that_goes_on_fills_no_log(edge: Edge) -> None:
     source, before = next(_SOURCES), edge.counted()["tls-not-tls"]
+    began = time.monotonic()
     for _ in range(200):
         says(edge.place, b"GET / HTTP/1.1\r\n\r\n", source)
+    took = time.monotonic() - began
     eventually(lambda: edge.counted()["tls-not-tls"] == before + 200, _SECONDS)
     edge.refused()
     own = [line for line in edge.lines() if line["peer_address"] == source]
-    assert 20 <= len(own) < 60, "20 at once, then one a second"
+    assert 20 <= len(own) < 25 + took, "20 at once, then one a second"
 
 
 def test_a_handshake_that_does_not_end(edge: Edge) -> None:
@@ -216,7 +222,7 @@ def test_a_handshake_that_does_not_end(edge: Edge) -> None:
         pass
     (line,) = eventually(lambda: [line for line in edge.lines() if line["peer_address"] == source], _SECONDS)
     assert line["reason"] == "tls-timeout"
-    assert 9_000 < line["duration_ms"] < 15_000
+    assert 9_000 < line["duration_ms"] < 30_000
 
 
 def test_how_long_handshakes_take(edge: Edge) -> None:

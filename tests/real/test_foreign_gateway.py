@@ -87,7 +87,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 def get(edge: Gateway, path: str, **headers: str) -> httpx.Response:
-    return httpx.get(f"http://127.0.0.1:{edge.http}{path}", headers=headers, trust_env=False, timeout=20)
+    return httpx.get(f"http://127.0.0.1:{edge.http}{path}", headers=headers, trust_env=False, verify=False, timeout=20)
 
 
 def test_the_program_sees_nginx_as_its_caller(edge: Gateway) -> None:

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.real
 
 CHECK = "ClientTrafficPolicy.spec.healthCheck."
 HOST = "shop.example.com"
-TTL_SECONDS = 12
+TTL_SECONDS = 20
 """Of certificates; connections live for a quarter of it."""
 
 
@@ -81,7 +81,9 @@ def own(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> ssl.S
 
 @enforces(CHECK + "port", CHECK + "path")
 def test_it_answers_its_path_and_nothing_else(up: Up, published: int) -> None:
-    with httpx.Client(base_url=f"http://127.0.0.1:{published}", trust_env=False, headers={"host": HOST}) as client:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{published}", trust_env=False, timeout=30, verify=False, headers={"host": HOST}
+    ) as client:
         assert client.get("/healthz/ready").status_code == 200
         assert client.head("/healthz/ready").status_code == 200
         for path in ("/", "/healthz", "/healthz/ready/", "/healthz/ready?x=1", "/HEALTHZ/ready", "//healthz/ready/.."):
@@ -104,9 +106,12 @@ def test_it_is_published_and_told_of_as_other_ports_are(up: Up, published: int) 
 def test_the_data_ports_do_not_answer_in_its_place(up: Up, authority: Authority, own: ssl.SSLContext) -> None:
     """Without a certificate not at all, with one as the program does."""
     nobody = ssl.create_default_context(cadata=authority.pem.decode())
-    with httpx.Client(verify=nobody, trust_env=False) as client, pytest.raises((httpx.ReadError, httpx.ConnectError)):
+    with (
+        httpx.Client(verify=nobody, trust_env=False, timeout=30) as client,
+        pytest.raises((httpx.ReadError, httpx.ConnectError)),
+    ):
         up.send(client, "GET", f"https://{HOST}/healthz/ready")
-    with httpx.Client(verify=own, trust_env=False) as client:
+    with httpx.Client(verify=own, trust_env=False, timeout=30) as client:
         assert up.send(client, "GET", f"https://{HOST}/healthz/ready").json()["path"] == "/healthz/ready"
 
 
@@ -133,7 +138,7 @@ def test_connections_of_known_clients_do_not_outlive_a_quarter_of_a_certificates
             except (ConnectionError, OSError):
                 return True
 
-        eventually(ended, TTL_SECONDS / 4 + 15, every=0.1)
+        eventually(ended, TTL_SECONDS / 4 + 60, every=0.1)
     assert time.monotonic() - began >= TTL_SECONDS / 4 - 1
 
 
@@ -147,7 +152,9 @@ def test_while_it_drains_it_says_so_and_the_data_port_still_answers(
     def ask(address: str) -> None:
         while not ended.is_set():
             try:
-                found.append(httpx.get(f"http://{address}/healthz/ready", trust_env=False, timeout=5).status_code)
+                found.append(
+                    httpx.get(f"http://{address}/healthz/ready", trust_env=False, verify=False, timeout=5).status_code
+                )
             except httpx.HTTPError:
                 found.append(0)
             time.sleep(0.005)

@@ -74,7 +74,7 @@ class Issuer:
         self._loop.close()
 
     def _call(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def token(self, key: SigningKey | None = None) -> str:
         return mint(

@@ -372,7 +372,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 def _dump(socket: str) -> str:
-    with httpx.Client(transport=httpx.HTTPTransport(uds=socket)) as admin:
+    with httpx.Client(transport=httpx.HTTPTransport(uds=socket, verify=False), timeout=30) as admin:
         return admin.get("http://admin/config_dump").text
 
 

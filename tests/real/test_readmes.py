@@ -91,7 +91,7 @@ def test_readme_does_what_it_says(tmp_path: Path, name: str) -> None:
         start_new_session=True,
     ) as shell:
         try:
-            output, _ = shell.communicate(timeout=90)
+            output, _ = shell.communicate(timeout=240)
         except subprocess.TimeoutExpired:
             os.killpg(shell.pid, signal.SIGKILL)
             output, _ = shell.communicate()

@@ -19,13 +19,13 @@ from tests.real.fields import enforces
 from tests.real.log import logged
 from tests.real.pki import Authority, Leaf
 from tests.real.revocation_server import RevocationServer, answered_at
-from tests.real.up import Up, children_of, eventually
+from tests.real.up import Up, arguments_of, children_of, eventually
 
 pytestmark = pytest.mark.real
 
 OCSP = "ClientTrafficPolicy.spec.tls.clientValidation.ocsp."
 ROOT = Authority("answering root")
-MAX_AGE = 2.0
+MAX_AGE = 5.0
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +74,7 @@ def clients(up: Up, folder: Path) -> Clients:
 def process_of(up: Up, command: str) -> int:
     """The child of ``up`` that runs ``isthmus COMMAND``."""
     for pid in children_of(up.process.pid):
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-        if words[1:4] == ["-m", "isthmus", command]:
+        if arguments_of(pid)[1:4] == ["-m", "isthmus", command]:
             return pid
     raise AssertionError(command)
 
@@ -95,21 +94,18 @@ def test_who_is_said_to_be_revoked_does_not_get_in(clients: Clients, up: Up, ser
     assert clients.refused("best-effort", leaves) == {"revoked"}
     assert clients.refused("none", leaves) == set()
     assert clients.refused("required", {"stranger": STRANGERS.issue("stranger"), "none": None}) == {"stranger", "none"}
-    told = up.output
     serial = f"serial {leaves['revoked'].certificate.serial_number:x}"
-    assert (
-        f"client certificate refused: reason=ocsp_revoked {serial}, 'revoked'; server name {named('required')}" in told
-    )
+    said = [f"client certificate refused: reason=ocsp_revoked {serial}, 'revoked'; server name {named('required')}"]
     for reason in ("ocsp_unknown", "ocsp_unanswered", "ocsp_no_responder"):
-        assert f"refused: reason={reason} " in told
-        assert f"let in: reason={reason} " in told
+        said += [f"refused: reason={reason} ", f"let in: reason={reason} "]
+    eventually(lambda: [text for text in said if text not in up.output] == [])
 
 
 def test_the_refusal_is_an_alert_before_any_http(clients: Clients, up: Up, server: RevocationServer) -> None:
     leaf = issue(server, "alerted")
     server.revoke(leaf)
     with (
-        httpx.Client(verify=clients.context(leaf), trust_env=False) as client,
+        httpx.Client(verify=clients.context(leaf), trust_env=False, timeout=30) as client,
         pytest.raises(httpx.ReadError, match=r"(?i)alert access denied"),
     ):
         up.send(client, "GET", f"https://{named('required')}/")
@@ -149,7 +145,7 @@ def test_many_connections_are_one_question(clients: Clients, server: RevocationS
 def test_an_answer_and_what_stands_on_it_have_an_end(clients: Clients, up: Up, server: RevocationServer) -> None:
     leaf = issue(server, "aging")
     url = f"https://{named('aging')}/"
-    with httpx.Client(verify=clients.context(leaf), trust_env=False) as standing:
+    with httpx.Client(verify=clients.context(leaf), trust_env=False, timeout=30) as standing:
         assert up.send(standing, "GET", url).status_code == 200
         server.revoke(leaf)
         began = time.monotonic()
@@ -160,7 +156,7 @@ def test_an_answer_and_what_stands_on_it_have_an_end(clients: Clients, up: Up, s
             except (httpx.HTTPError, ssl.SSLError):
                 break
             # An answer that is as old as it may be, and a connection that began with it; and a slow machine.
-            assert time.monotonic() < began + 2 * MAX_AGE + 10
+            assert time.monotonic() < began + 2 * MAX_AGE + 60
             time.sleep(0.1)
     assert clients.status("aging", leaf) == REFUSED
     # What has a longer life stands still.

@@ -103,7 +103,7 @@ def handshake(up: Up, name: str) -> tuple[bool, str]:
         "-servername",
         named(name),
     ]
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
     return "Cipher is (NONE)" not in done.stdout and "BEGIN CERTIFICATE" in done.stdout, done.stdout
 
 
@@ -143,11 +143,11 @@ def test_answers_are_renewed_before_they_end_and_missed_when_they_do(up: Up, ser
 
     eventually(since)
     first = since()
-    eventually(lambda: since() not in (first, ""), 20)
+    eventually(lambda: since() not in (first, ""), 60)
     server.down.add("short")
-    eventually(lambda: not handshake(up, "must-short")[0], 20)
-    eventually(lambda: not stapled(up, "lenient-short") and handshake(up, "lenient-short")[0], 20)
-    eventually(lambda: not handshake(up, "strict-short")[0], 20)
-    eventually(lambda: "ISM6205" in up.output, 20)
+    eventually(lambda: not handshake(up, "must-short")[0], 60)
+    eventually(lambda: not stapled(up, "lenient-short") and handshake(up, "lenient-short")[0], 60)
+    eventually(lambda: not handshake(up, "strict-short")[0], 60)
+    eventually(lambda: "ISM6205" in up.output, 60)
     server.down.remove("short")
-    eventually(lambda: stapled(up, "must-short") and stapled(up, "strict-short"), 30)
+    eventually(lambda: stapled(up, "must-short") and stapled(up, "strict-short"), 60)

@@ -22,7 +22,7 @@ from tests.real.up import eventually, isthmus
 
 pytestmark = pytest.mark.real
 
-_LONG = 60.0
+_LONG = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,9 @@ def ca(mesh: Changing, *arguments: str) -> None:
 
 
 def shown(mesh: Changing) -> dict[str, Any]:
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(mesh.runtime / "api.sock"), verify=False)) as api:
+    with httpx.Client(
+        transport=httpx.HTTPTransport(uds=str(mesh.runtime / "api.sock"), verify=False), timeout=30
+    ) as api:
         found: dict[str, Any] = api.get("http://api/v1/ca").json()
     return found
 
@@ -93,6 +95,21 @@ def test_an_intermediate_and_a_root_are_replaced_without_a_failed_request(mesh: 
     assert load.failures == [], load.summary()
     assert load.opened > 10
     assert set(roots(mesh)) == {"active"}
+
+
+def test_certificates_rotate_without_a_failed_request(tmp_path: Path) -> None:
+    """With the certificates the connections that stand on them: three times at least, for each of the two proxies."""
+    with changing(tmp_path, "--svid-ttl", "12s") as mesh, mesh.load() as load:
+        shown = set[str]()
+
+        def rotated() -> bool:
+            shown.update(mesh.serials())
+            return len(shown) >= 2 * 4
+
+        eventually(rotated, _LONG, every=0.5)
+        warm(load)
+    assert load.failures == [], load.summary()
+    assert load.opened > 20
 
 
 def _signed_by_new(mesh: Changing) -> bool:

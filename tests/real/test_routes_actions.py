@@ -38,8 +38,6 @@ pytestmark = pytest.mark.real
 
 HTTP = "VirtualService.spec.http[]."
 NAMES = count()
-RARELY = 1e-6
-"""How often a fair share may be called unfair."""
 
 
 def host(name: str) -> str:
@@ -213,7 +211,7 @@ def ask(
 def counters(up: Up, pattern: str) -> dict[str, int]:
     """Of the gateway's Envoy."""
     socket = up.ready["gateways"][0]["admin_socket"]
-    with httpx.Client(transport=httpx.HTTPTransport(uds=socket)) as admin:
+    with httpx.Client(transport=httpx.HTTPTransport(uds=socket, verify=False), timeout=30) as admin:
         answer = admin.get("http://admin/stats", params={"format": "json", "filter": pattern}).json()
     return {one["name"]: one["value"] for one in answer["stats"] if "value" in one}
 
@@ -266,7 +264,7 @@ def test_copies_go_to_a_subset(up: Up, client: httpx.Client, backends: dict[str,
 def test_a_share_is_copied(up: Up, client: httpx.Client, backends: dict[str, Backend], name: str, share: float) -> None:
     found = copied(up, client, name, 400, backends["copy"], "copy")
     print(verdict(found, 400, share))
-    assert within_bounds(found, 400, share, RARELY)
+    assert within_bounds(found, 400, share)
 
 
 @enforces(HTTP + "mirrorPercentage.value")
@@ -285,7 +283,7 @@ def test_several_mirrors_have_shares_of_their_own(up: Up, client: httpx.Client, 
     before = len(backends["copy"].seen), sent_to(up, "two", "v1")["total"], len(backends["v2"].seen)
     some = copied(up, client, "several", 300, backends["copy"], "copy")
     print(verdict(some, 300, 0.1))
-    assert within_bounds(some, 300, 0.1, RARELY)
+    assert within_bounds(some, 300, 0.1)
     assert len(backends["copy"].seen) - before[0] == some
     assert sent_to(up, "two", "v1")["total"] - before[1] == 300
     assert len(backends["v2"].seen) == before[2], "another subset"
@@ -383,7 +381,7 @@ def test_a_canary_by_weight_and_by_header(up: Up, client: httpx.Client) -> None:
     chosen = Counter(ask(up, client, "canary").json()["backend"] for _ in range(1000))
     print(verdict(chosen["v2"], 1000, 0.1))
     assert chosen.total() == 1000
-    assert within_bounds(chosen["v2"], 1000, 0.1, RARELY)
+    assert within_bounds(chosen["v2"], 1000, 0.1)
     always = {"x-canary": "always"}
     assert {ask(up, client, "canary", headers=always).json()["backend"] for _ in range(50)} == {"v2"}
     never = {"x-canary": "sometimes"}

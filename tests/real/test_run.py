@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.proxy.namespaces import needs_namespaces
-from tests.real.up import ISTHMUS, Up, alive, children_of, eventually
+from tests.real.up import ISTHMUS, Up, alive, arguments_of, children_of, eventually
 
 pytestmark = pytest.mark.real
 
@@ -42,14 +42,14 @@ for _ in sys.stdin:
 
 def control_plane(up: Up) -> int:
     for pid in children_of(up.process.pid):
-        if Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1:4] == [b"-m", b"isthmus", b"serve"]:
+        if arguments_of(pid)[1:4] == ["-m", "isthmus", "serve"]:
             return pid
     raise AssertionError("no control plane runs")
 
 
 def sidecars(up: Up) -> list[str]:
     socket = str((up.state / "run").readlink() / "api.sock")
-    with httpx.Client(transport=httpx.HTTPTransport(uds=socket)) as api:
+    with httpx.Client(transport=httpx.HTTPTransport(uds=socket, verify=False), timeout=30) as api:
         return [proxy["id"] for proxy in api.get("http://api/v1/proxies").json() if "~run-" in proxy["id"]]
 
 
@@ -78,17 +78,17 @@ def test_a_command_keeps_its_place_in_the_mesh_when_the_control_plane_is_killed(
             assert [ask(network) for network in running] == ["200", "200"]
             before, old = sorted(sidecars(up)), control_plane(up)
             os.kill(old, signal.SIGKILL)
-            eventually(lambda: not alive(old) and sorted(sidecars(up)) == before, seconds=30)
+            eventually(lambda: not alive(old) and sorted(sidecars(up)) == before, seconds=90)
             assert [ask(network) for network in running] == ["200", "200"]
 
             # Who does not come back is forgotten, and nobody else is.
             os.kill(control_plane(up), signal.SIGKILL)
             running["host"].kill()
-            eventually(lambda: len(sidecars(up)) == 1, seconds=40)
+            eventually(lambda: len(sidecars(up)) == 1, seconds=90)
             assert ask("isolated") == "200"
         finally:
             for process in running.values():
                 if process.stdin is not None:
                     process.stdin.close()
-                process.wait(30)
-        eventually(lambda: sidecars(up) == [], seconds=20)
+                process.wait(60)
+        eventually(lambda: sidecars(up) == [], seconds=90)

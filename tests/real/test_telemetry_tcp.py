@@ -36,7 +36,11 @@ def echo() -> Iterator[int]:
 def metrics(up: Up, proxy_id: str) -> dict[str, float]:
     """Of each metric of TCP the sum of its series, in Istio's names."""
     http = up.ready["control_plane"]["http"]
-    text = httpx.get(f"{http}/metrics/proxies/{proxy_id}", trust_env=False).raise_for_status().text
+    text = (
+        httpx.get(f"{http}/metrics/proxies/{proxy_id}", trust_env=False, timeout=30, verify=False)
+        .raise_for_status()
+        .text
+    )
     found: dict[str, float] = {}
     for name, labels, value in re.findall(r"^istio_(tcp_\w+)\{(.*)\} (\S+)$", text, re.M):
         assert 'request_protocol="tcp"' in labels

@@ -14,7 +14,7 @@ from tests.real.up import eventually
 
 pytestmark = pytest.mark.real
 
-_SECONDS = 30.0
+_SECONDS = 60.0
 """Envoy hands spans over every five seconds."""
 
 

@@ -118,7 +118,7 @@ def test_plaintext_to_the_sidecar_is_refused(up: Up, backend: Backend) -> None:
     (address,) = up.workload("backend-1")["inbound"].values()
     before = len(backend.seen)
     with pytest.raises(httpx.TransportError):
-        httpx.get(f"http://{address}/api/v1/health", trust_env=False)
+        httpx.get(f"http://{address}/api/v1/health", trust_env=False, timeout=30, verify=False)
     assert len(backend.seen) == before
 
 

@@ -42,18 +42,18 @@ _ASKED = 800
 
 TABLES: dict[str, Manifest] = {
     "plain": {},
-    "timeout": {"timeout": "0.3s"},
+    "timeout": {"timeout": "1s"},
     "timeout-over-all": {"timeout": "0.5s", "retries": {"attempts": 10, "perTryTimeout": "0.2s", "retryOn": "5xx"}},
     "no-retry": {"retries": {"attempts": 0}},
     "retry-5xx": {"retries": {"attempts": 3, "retryOn": "5xx"}},
     "retry-once": {"retries": {"attempts": 1, "retryOn": "5xx"}},
     "retry-status": {"retries": {"attempts": 2, "retryOn": "gateway-error, 418"}},
     "retry-default": {"retries": {"attempts": 1}},
-    "per-try": {"retries": {"attempts": 1, "perTryTimeout": "0.3s", "retryOn": "5xx"}},
-    "delay": {"fault": {"delay": {"fixedDelay": "0.4s", "percentage": {"value": 100}}}},
+    "per-try": {"retries": {"attempts": 1, "perTryTimeout": "1s", "retryOn": "5xx"}},
+    "delay": {"fault": {"delay": {"fixedDelay": "1s", "percentage": {"value": 100}}}},
     "delay-some": {"fault": {"delay": {"fixedDelay": "0.001s", "percentage": {"value": _SHARE * 100}}}},
     "delay-percent": {"fault": {"delay": {"fixedDelay": "0.001s", "percent": int(_SHARE * 100)}}},
-    "delay-none": {"fault": {"delay": {"fixedDelay": "0.4s"}}},
+    "delay-none": {"fault": {"delay": {"fixedDelay": "1s"}}},
     "abort": {
         "fault": {"abort": {"httpStatus": 418, "percentage": {"value": 100}}},
         "retries": {"attempts": 3, "retryOn": "418"},
@@ -170,9 +170,9 @@ def asked(up: Up, client: httpx.Client, backend: Backend, table: str, **told: st
 
 @enforces(HTTP + "timeout")
 def test_timeout(up: Up, client: httpx.Client, backend: Backend) -> None:
-    assert asked(up, client, backend, "timeout", x_delay="1") == (504, 1)
+    assert asked(up, client, backend, "timeout", x_delay="2") == (504, 1)
     assert asked(up, client, backend, "timeout") == (200, 1)
-    assert asked(up, client, backend, "plain", x_delay="1") == (200, 1)
+    assert asked(up, client, backend, "plain", x_delay="1.2") == (200, 1)
 
 
 @enforces(HTTP + "timeout")
@@ -184,9 +184,9 @@ def test_timeout_is_for_all_attempts_together(up: Up, client: httpx.Client, back
 
 @enforces(RETRIES + "perTryTimeout")
 def test_each_attempt_has_its_timeout(up: Up, client: httpx.Client, backend: Backend) -> None:
-    assert asked(up, client, backend, "per-try", x_delay="1,0") == (200, 2)
-    assert asked(up, client, backend, "per-try", x_delay="1") == (504, 2)
-    assert asked(up, client, backend, "retry-once", x_delay="1,0") == (200, 1)
+    assert asked(up, client, backend, "per-try", x_delay="2,0") == (200, 2)
+    assert asked(up, client, backend, "per-try", x_delay="2") == (504, 2)
+    assert asked(up, client, backend, "retry-once", x_delay="1.2,0") == (200, 1)
 
 
 @enforces(RETRIES + "attempts")
@@ -238,9 +238,19 @@ def test_calls_without_a_virtual_service_have_the_default_retries(front: Caller,
 
 
 def test_retry_goes_to_another_endpoint(up: Up, client: httpx.Client) -> None:
-    """One of two endpoints refuses connections: by default nobody notices, without retries half of the callers do."""
-    assert {ask(up, client, "half-dead").status_code for _ in range(60)} == {200}
-    assert {ask(up, client, "half-dead-once").status_code for _ in range(60)} == {200, 503}
+    """One of two endpoints refuses connections: by default nobody notices, without retries half of the callers do.
+
+    Nearly nobody: Envoy chooses by chance, again up to five times where it chose an endpoint that had its turn. Of 200
+    requests 0.1 fail, and six do once in 10^9; a retry that went anywhere would leave 25.
+    """
+
+    def failed(name: str) -> int:
+        found = [ask(up, client, name).status_code for _ in range(200)]
+        assert set(found) <= {200, 503}
+        return found.count(503)
+
+    assert failed("half-dead") < 6
+    assert 50 < failed("half-dead-once") < 150
 
 
 @enforces("DestinationRule.spec.trafficPolicy.connectionPool.tcp.connectTimeout")
@@ -261,9 +271,9 @@ def test_delay(up: Up, client: httpx.Client) -> None:
     answer = ask(up, client, "delay")
     assert answer.status_code == 200
     # Envoy counts in whole milliseconds of its loop's last look at the clock: it may begin a moment late.
-    assert answer.elapsed.total_seconds() >= 0.39
-    assert min(ask(up, client, "plain").elapsed.total_seconds() for _ in range(5)) < 0.4
-    assert min(ask(up, client, "delay-none").elapsed.total_seconds() for _ in range(5)) < 0.4
+    assert answer.elapsed.total_seconds() >= 0.99
+    assert min(ask(up, client, "plain").elapsed.total_seconds() for _ in range(9)) < 0.99
+    assert min(ask(up, client, "delay-none").elapsed.total_seconds() for _ in range(9)) < 0.99
 
 
 @pytest.mark.parametrize(

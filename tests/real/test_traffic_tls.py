@@ -117,7 +117,7 @@ def status(up: Up, name: str, context: ssl.SSLContext, host: str | None = None) 
 def handshake(up: Up, name: str, context: ssl.SSLContext) -> tuple[str | None, str, bytes]:
     """Version, cipher and the server's certificate (DER)."""
     with (
-        socket.create_connection(up.gateway(443), 10) as raw,
+        socket.create_connection(up.gateway(443), 30) as raw,
         context.wrap_socket(raw, server_hostname=named(name)) as secured,
     ):
         cipher, certificate = secured.cipher(), secured.getpeercert(binary_form=True)
@@ -204,7 +204,7 @@ def test_mutual_asks_for_a_certificate_of_the_clients_authority(
 def test_simple_asks_for_no_certificate(up: Up, authorities: Authorities, tmp_path: Path) -> None:
     """One that is sent anyway is nobody's identity."""
     sent = authorities.strangers.certify("alice.example.org").written(tmp_path, "sent")
-    with httpx.Client(verify=authorities.servers.trusted(sent), trust_env=False) as client:
+    with httpx.Client(verify=authorities.servers.trusted(sent), trust_env=False, timeout=30) as client:
         answer = up.send(client, "GET", f"https://{named('data')}/")
     assert answer.status_code == 200
     assert "alice" not in (header(answer.json(), "x-forwarded-client-cert") or "")

@@ -188,7 +188,7 @@ def test_upstreams_are_ports_of_the_loopback(up: Up, front: Caller, bind: int, l
     first = front.env["UPSTREAM_TELLER_SHOP_SVC_CLUSTER_LOCAL_80"]
     over_tcp = front.env[f"UPSTREAM_TELLER_SHOP_SVC_CLUSTER_LOCAL_{TCP_PORT}"]
     assert (first.partition(":")[0], over_tcp.partition(":")[0]) == ("127.0.0.1", "127.0.0.2")
-    with httpx.Client(trust_env=False) as direct:
+    with httpx.Client(trust_env=False, timeout=30, verify=False) as direct:
         found = direct.get(f"http://{first}/").json()
         assert found["caller"].endswith("URI=spiffe://cluster.local/ns/shop/sa/front")
         assert direct.get(f"http://127.0.0.1:{bind}/").json()["port"] == listen
@@ -201,7 +201,7 @@ def test_upstreams_are_ports_of_the_loopback(up: Up, front: Caller, bind: int, l
 def test_upstream_that_leads_nowhere_is_closed(up: Up, front: Caller) -> None:
     for name in (f"TELLER_SHOP_SVC_CLUSTER_LOCAL_{UNKNOWN_PORT}", "NOBODY_SHOP_SVC_CLUSTER_LOCAL_80"):
         with pytest.raises(httpx.ConnectError):
-            httpx.get(f"http://{front.env[f'UPSTREAM_{name}']}/", trust_env=False)
+            httpx.get(f"http://{front.env[f'UPSTREAM_{name}']}/", trust_env=False, timeout=30, verify=False)
     assert f'no port of teller.shop.svc.cluster.local named "{UNKNOWN_PORT}" (it has 80, 81, 82)' in up.output
 
 
@@ -221,7 +221,7 @@ def test_proxy_serves_its_own_workload_only(front: Caller, folder: Path, backend
     others = Caller("other", folder).env["http_proxy"].rpartition("@")[0]
     seen = len(backend.seen)
     for proxy in (f"http://{address}", f"http://w:guess@{address}", f"{others}@{address}"):
-        with httpx.Client(proxy=proxy, trust_env=False) as stranger:
+        with httpx.Client(proxy=proxy, trust_env=False, timeout=30, verify=False) as stranger:
             answer = stranger.get(url)
             assert answer.status_code == 407
             assert answer.headers["proxy-authenticate"].startswith("Basic ")

@@ -225,7 +225,7 @@ def test_nor_does_it_in_plaintext_or_over_http2(up: Up, trust: ssl.SSLContext) -
     assert status == 200
     assert b"forged" not in body
     for name in ("x_peer_cert", "x-peer_cert", "x_forwarded_client_cert", "X_Client_Cert"):
-        with httpx.Client(verify=trust, trust_env=False) as one:
+        with httpx.Client(verify=trust, trust_env=False, timeout=30) as one:
             refused = up.send(one, "GET", f"https://{host('named')}/", headers={name: "forged"})
         assert refused.status_code == 400, "underscores are refused at the edge"
 
@@ -260,7 +260,7 @@ def test_a_workload_cannot_say_whose_certificate_it_was(up: Up, folder: Path) ->
     assert [found["URI"] for found in elements(saw)] == ["spiffe://cluster.local/ns/shop/sa/default"]
     assert "forged" not in str(saw["headers"])
     direct = up.workload("web")["inbound"]
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=30, verify=False) as client:
         (address,) = direct.values()
         written = {XFCC: FORGED, "x-peer-cert": "forged", "X-Client-Cert": "forged", "x_client-cert": "forged"}
         plain = client.get(f"http://{address}/", headers=written).json()

@@ -72,7 +72,7 @@ class Machine:
         argv = (*through, str(python), workload_probe.__file__, *words)
         if "--socket" not in words:
             argv += ("--socket", self.public)
-        done = subprocess.run(argv, env=_python_anywhere(), capture_output=True, text=True, timeout=90, check=False)
+        done = subprocess.run(argv, env=_python_anywhere(), capture_output=True, text=True, timeout=180, check=False)
         assert done.stdout, done.stderr
         return json.loads(done.stdout)
 
@@ -120,7 +120,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         public = Path(open_to_all) / "api.sock"
         options = ("--workload-api-socket", str(public))
         with Up(folder, {"all.yaml": manifests}, *options) as up:
-            eventually(public.exists, 30)
+            eventually(public.exists, 60)
             yield Machine(up, f"unix://{public}", copy, marked)
         assert not public.exists(), "nothing is left"
 
@@ -306,7 +306,7 @@ def test_an_edit_reaches_a_standing_stream(machine: Machine) -> None:
         assert early.stdout is not None
         assert json.loads(early.stdout.readline())["error"] == "PERMISSION_DENIED"
     machine.up.write("more.yaml", registration("one", "uid: 61010"))
-    assert eventually(lambda: machine.identities("--uid", "61010") == ["one"], 30)
+    assert eventually(lambda: machine.identities("--uid", "61010") == ["one"], 60)
     with subprocess.Popen(
         (sys.executable, workload_probe.__file__, "watch", "--socket", machine.public, "--uid", "61010"),
         stdout=subprocess.PIPE,

@@ -129,7 +129,7 @@ class Group:
         host.isthmus("proxy", "proxy", kind, *common, *options, env={"ISTHMUS_JOIN_TOKEN": str(token)})
 
     def get(self) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port}/", timeout=10, trust_env=False)
+        return httpx.get(f"http://127.0.0.1:{self.port}/", timeout=30, trust_env=False, verify=False)
 
     def answered(self) -> bool:
         return self.get().status_code == 200
@@ -143,7 +143,7 @@ class Group:
         self.write("first", {**self.usual, "probe": {**thresholds, **probe, **more}})
 
     def shares(self, requests: int) -> Counter[str]:
-        with httpx.Client(trust_env=False) as client:
+        with httpx.Client(trust_env=False, timeout=30, verify=False) as client:
             answers = (client.get(f"http://127.0.0.1:{self.port}/").json()["backend"] for _ in range(requests))
             return Counter(str(name) for name in answers)
 
@@ -164,7 +164,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
 def usual(mesh: Group) -> Iterator[None]:
     yield
     mesh.write("first", mesh.usual)
-    eventually(mesh.answered, 20)
+    eventually(mesh.answered)
 
 
 @enforces("WorkloadGroup.spec.metadata.labels", "WorkloadGroup.spec.template.labels")
@@ -185,9 +185,9 @@ def test_ports_say_where_the_sidecar_listens(mesh: Group) -> None:
     mesh.write("first", {"template": {"ports": {"http": 8085}, "labels": {"app": "orders"}}})
     # Nobody listens behind that one: the command line spoke of 8080.
     eventually(mesh.refused)
-    assert eventually(lambda: is_open(8085) and not is_open(8080), 20)
+    assert eventually(lambda: is_open(8085) and not is_open(8080))
     mesh.write("first", mesh.usual)
-    eventually(mesh.answered, 20)
+    eventually(mesh.answered)
 
 
 def is_open(port: int) -> bool:
@@ -205,7 +205,7 @@ def test_the_account_is_the_machine_s_identity(mesh: Group) -> None:
 
     assert eventually(lambda: by("default"))
     mesh.write("first", {"template": {**mesh.usual["template"], "serviceAccount": "orders"}})
-    assert eventually(lambda: by("orders"), 20)
+    assert eventually(lambda: by("orders"))
 
 
 @enforces("WorkloadGroup.spec.template.weight")
@@ -214,12 +214,12 @@ def test_weights_share_out_requests(mesh: Group) -> None:
     try:
         mesh.write("second", member)
         mesh.write("first", {"template": {**mesh.usual["template"], "weight": 9}})
-        assert eventually(lambda: 0.75 < mesh.shares(200)["first"] / 200 < 0.99, 20)
+        assert eventually(lambda: 0.75 < mesh.shares(200)["first"] / 200 < 0.99)
         mesh.write("first", member)
-        assert eventually(lambda: 0.3 < mesh.shares(300)["first"] / 300 < 0.7, 20)
+        assert eventually(lambda: 0.3 < mesh.shares(300)["first"] / 300 < 0.7)
     finally:
         mesh.write("second", {"template": {"ports": {"http": 8080}, "labels": {"app": "nothing"}}})
-        eventually(lambda: mesh.shares(20)["second"] == 0, 20)
+        eventually(lambda: mesh.shares(20)["second"] == 0)
 
 
 HTTP_GET = "WorkloadGroup.spec.probe.httpGet"
@@ -302,23 +302,27 @@ def test_how_many_answers_it_takes_and_how_often_it_is_asked(mesh: Group) -> Non
         probe(failureThreshold=3)
         eventually(lambda: asked.seen and mesh.answered())
         status, before, began = 503, len(asked.seen), time.monotonic()
-        eventually(mesh.refused, 20)
+        eventually(mesh.refused)
         assert len(asked.seen) - before >= 3
         assert time.monotonic() - began > 1.5
         probe(successThreshold=3)
         status = 200
         before, began = len(asked.seen), time.monotonic()
-        eventually(mesh.answered, 20)
+        eventually(mesh.answered)
         assert len(asked.seen) - before >= 3
         assert time.monotonic() - began > 1.5
         # So far once a second; now hardly ever.
         probe(periodSeconds=300)
-        time.sleep(1.5)
+
+        def quiet() -> bool:
+            before = len(asked.seen)
+            time.sleep(2.5)
+            return len(asked.seen) == before
+
+        eventually(quiet)
         before = len(asked.seen)
-        time.sleep(2.5)
-        assert len(asked.seen) <= before + 1
         probe(periodSeconds=1)
-        eventually(lambda: len(asked.seen) > before + 3, 20)
+        eventually(lambda: len(asked.seen) > before + 3)
 
 
 @enforces(f"{PROBE}.timeoutSeconds", f"{PROBE}.initialDelaySeconds")
@@ -327,14 +331,14 @@ def test_how_long_an_answer_may_take_and_when_the_first_is_asked(mesh: Group) ->
         mesh.probed({"httpGet": {"port": slow.port}}, timeoutSeconds=1)
         assert eventually(mesh.refused)
         mesh.probed({"httpGet": {"port": slow.port}}, timeoutSeconds=20)
-        assert eventually(mesh.answered, 20)
+        assert eventually(mesh.answered)
     with Backend("well") as asked:
         mesh.probed({"httpGet": {"port": asked.port}}, initialDelaySeconds=300)
         time.sleep(1.5)
         assert asked.seen == []
         began = time.monotonic()
         mesh.probed({"httpGet": {"port": asked.port}}, initialDelaySeconds=2)
-        assert eventually(lambda: asked.seen, 20)
+        assert eventually(lambda: asked.seen)
         assert time.monotonic() - began > 1.8
 
 
@@ -356,9 +360,9 @@ def test_tls_is_asked_without_asking_whose_it_is(mesh: Group, tmp_path: Path) ->
 def test_a_machine_that_is_gone_is_taken_out_after_the_grace(mesh: Group) -> None:
     """Killed, so that it says nothing. It is the second's: the last test on it."""
     mesh.write("second", mesh.usual)
-    eventually(lambda: mesh.shares(20)["second"] > 0, 20)
+    eventually(lambda: mesh.shares(20)["second"] > 0)
     mesh.two.started[-1].process.kill()
-    found = eventually(lambda: [one for one in asyncio.run(mesh.api.nodes()) if one["name"] == "two"], 20)
+    found = eventually(lambda: [one for one in asyncio.run(mesh.api.nodes()) if one["name"] == "two"])
     assert found[0]["scope"] == "workload-group:shop/second"
-    eventually(lambda: all(one["proxies"] == [] for one in asyncio.run(mesh.api.nodes()) if one["name"] == "two"), 20)
-    assert mesh.shares(40) == {"first": 40}
+    eventually(lambda: all(one["proxies"] == [] for one in asyncio.run(mesh.api.nodes()) if one["name"] == "two"))
+    eventually(lambda: mesh.shares(40) == {"first": 40})

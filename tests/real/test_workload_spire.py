@@ -95,7 +95,7 @@ def signed_by(leaf: x509.Certificate, up: Up) -> bool:
 
 
 def test_the_mesh_runs_by_them(meshes: Meshes) -> None:
-    answer = eventually(lambda: (got := meshes.taking.get("http://shop.example.com/")).status_code == 200 and got, 30)
+    answer = eventually(lambda: (got := meshes.taking.get("http://shop.example.com/")).status_code == 200 and got, 60)
     assert f"URI={PREFIX}edge" in (header(answer.json(), "x-forwarded-client-cert") or "")
     for proxy in (EDGE, APP):
         leaf = meshes.leaf(proxy)
@@ -124,5 +124,5 @@ def test_what_is_not_registered_there_is_nobody(meshes: Meshes) -> None:
     entry = workload_entry("lost-1", "shop", "lost", meshes.app.port, account="lost")
     meshes.taking.write("lost.yaml", entry)
     said = f"gives none of {PREFIX}lost: register it there"
-    assert eventually(lambda: said in meshes.taking.output, 30)
+    assert eventually(lambda: said in meshes.taking.output, 60)
     meshes.taking.remove("lost.yaml")

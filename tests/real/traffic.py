@@ -105,7 +105,7 @@ class Caller:
         file = folder / f"{namespace}-{name}.env"
         eventually(file.exists)
         self.env = dict(line.split("=", 1) for line in file.read_text().splitlines() if "=" in line)
-        self.client = httpx.Client(proxy=self.env["http_proxy"], timeout=20, trust_env=False)
+        self.client = httpx.Client(proxy=self.env["http_proxy"], timeout=20, trust_env=False, verify=False)
 
     def get(self, url: str, **options: Any) -> httpx.Response:
         return self.client.get(url, **options)
@@ -160,7 +160,7 @@ class Try:
         return [saw for backend in self._backends for saw in tuple(backend.seen) if header(saw, "x-try") == self._name]
 
 
-def within_bounds(found: int, asked: int, share: float, rarely: float = 1e-4) -> bool:
+def within_bounds(found: int, asked: int, share: float, rarely: float = 1e-7) -> bool:
     """Whether ``found`` of ``asked`` is no further off than a fair choice is but ``rarely``: exact binomial tails."""
 
     def probability(count: int) -> float:

@@ -3,35 +3,53 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
+import random
 import signal
 import socket
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from isthmus.jwks.signing import public_key_set
+from isthmus.jwks.store import load_signing_key
+from isthmus.state import StateDir
+
 ISTHMUS = (sys.executable, "-m", "isthmus")
-_READY_SECONDS = 90.0
-_END_SECONDS = 25.0
+_READY_SECONDS = 180.0
+_END_SECONDS = 60.0
+_LOWEST_PORT, _PORTS_OF_A_WORKER = 10_000, 1_000
+_chance = random.SystemRandom()
+_tried = itertools.count(_chance.randrange(_PORTS_OF_A_WORKER))
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody has, and that nobody is given meanwhile.
+
+    The system lends ports above 32,767, Isthmus takes those above 20,000; below, each worker of pytest has its own, and
+    none twice before it had all.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 5
+    for _ in range(_PORTS_OF_A_WORKER):
+        port = _LOWEST_PORT + worker * _PORTS_OF_A_WORKER + next(_tried) % _PORTS_OF_A_WORKER
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
 
 
 def isthmus(*arguments: str, cwd: Path | None = None, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
     return subprocess.run(
-        (*ISTHMUS, *arguments), cwd=cwd, input=stdin, capture_output=True, text=True, timeout=60, check=False
+        (*ISTHMUS, *arguments), cwd=cwd, input=stdin, capture_output=True, text=True, timeout=120, check=False
     )
 
 
@@ -164,27 +182,44 @@ class Up:
         return made.stdout.strip()
 
     def access_log(self, proxy_id: str) -> list[dict[str, Any]]:
-        lines = (self.state / "log" / f"{proxy_id}.access.log").read_text().splitlines()
+        lines = whole_lines(self.state / "log" / f"{proxy_id}.access.log")
         return [json.loads(line) for line in lines if line.startswith("{")]
 
 
+def whole_lines(log: Path) -> list[str]:
+    """Of a log that is being written to: the last line may be half there."""
+    return log.read_text().rpartition("\n")[0].splitlines()
+
+
+def contents(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """Every file below a folder in which files come and go."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            file = Path(parent) / name
+            with contextlib.suppress(OSError):
+                if file.is_file():
+                    yield file, file.read_bytes()
+
+
 def development_jwks(state: Path, file: Path) -> Path:
-    """The public keys of the state's development key, for ``--jwks``."""
-    made = isthmus("token", "--jwks", "--state", str(state))
-    assert made.returncode == 0, made.stderr
-    file.write_text(made.stdout)
+    """The public keys of the state's development key, for ``--jwks``: as ``isthmus token --jwks`` prints them."""
+    key = load_signing_key(StateDir.at(state).open().path / "tokens")
+    file.write_text(public_key_set(key).text)
     return file
 
 
-def eventually(check: Any, seconds: float = 10.0, every: float = 0.05) -> Any:
-    """The first true answer of ``check``; what it raises last if it never gives one."""
+def eventually(check: Any, seconds: float = 40.0, every: float = 0.05) -> Any:
+    """The first true answer of ``check``; what it raises last if it never gives one.
+
+    ``seconds`` is for a machine that is slow and busy: it costs nothing where it is not needed.
+    """
     deadline = time.monotonic() + seconds
     while True:
         try:
             answer = check()
             if answer:
                 return answer
-        except (AssertionError, httpx.HTTPError, OSError):
+        except (AssertionError, httpx.HTTPError, OSError, ValueError):
             if time.monotonic() > deadline:
                 raise
         else:
@@ -196,17 +231,24 @@ def eventually(check: Any, seconds: float = 10.0, every: float = 0.05) -> Any:
 def children_of(pid: int) -> list[int]:
     """Living descendants, by /proc."""
     found = []
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         for task in (Path("/proc") / str(pid) / "task").iterdir():
             for child in (task / "children").read_text().split():
                 found += [int(child), *children_of(int(child))]
     return found
 
 
+def arguments_of(pid: int) -> list[str]:
+    """The command line of a process; none if it has ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return (Path("/proc") / str(pid) / "cmdline").read_bytes().decode().split("\0")
+    return []
+
+
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        state = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    state = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
     return state != "Z"

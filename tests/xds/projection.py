@@ -19,7 +19,6 @@ import yaml
 
 from isthmus.envoy_api import to_json
 from isthmus.envoy_api.packages import cluster_v3, http_connection_manager_v3, listener_v3
-from isthmus.filters import build_chain
 from isthmus.filters.allow_policies import AllowPolicies
 from isthmus.filters.cors import Cors
 from isthmus.filters.dynamic_forward_proxy import DynamicForwardProxy
@@ -37,6 +36,7 @@ from isthmus.xds.name import CONNECT
 from isthmus.xds.outbound import basic_authorization
 from isthmus.xds.own_rule import own_rules
 from isthmus.xds.secret import SDS_CLUSTER, sds_secret
+from tests.filters.chain import build_chain
 
 from .making import origin
 

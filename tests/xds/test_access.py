@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from isthmus.filters.access import Access
+from isthmus.filters.access import Access, AccessReasons
+from isthmus.model.access import Check
 from isthmus.model.attachment import RoutePlace
-from isthmus.model.predicate import Destination
-from isthmus.xds.access import ACCESS
+from isthmus.model.predicate import Claim, Destination, leaves
+from isthmus.xds.access import ACCESS, challenge
 from isthmus.xds.context import Context
 from isthmus.xds.policy import http_policy
 
@@ -67,3 +68,57 @@ def test_introspected_tokens_are_asked_only_where_there_can_be_any() -> None:
     assert http_policy(edge(policy("a", "selector: {}")), AT).filters[Access].introspection is False
     clients = policy("c", "selector: {}", "ClientAuthentication", f"methods: [{OPAQUE}]")
     assert http_policy(edge(policy("a", "selector: {}"), clients), AT).filters[Access].introspection is True
+
+
+def test_the_reasons_are_found_out_in_a_filter_before() -> None:
+    filters = http_policy(edge(policy("a", "selector: {}")), AT).filters
+    assert filters[AccessReasons] == AccessReasons(filters[Access])
+
+
+def test_what_is_told_to_those_who_lack_a_credential() -> None:
+    access = policy("a", ROUTE)
+    assert challenge(edge()) is None
+    assert challenge(edge(access)) == "Bearer"
+    keys = policy("c", "selector: {}", "ClientAuthentication", "methods: [{apiKey: {}}]")
+    assert challenge(edge(keys)) is None
+    assert challenge(edge(access, keys)) == "Bearer, ApiKey"
+
+
+def test_a_rule_of_another_port_is_not_there() -> None:
+    ports = "rules: [{name: here, ports: [80]}, {name: there, ports: [443]}, {name: any, methods: [GET]}]"
+    context = edge(policy("a", "selector: {}", rest=ports), policy("b", ROUTE, rest=ports))
+    assert names(http_policy(context, AT).filters[Access]) == ["here", "any"]
+    assert at(context, "one") == ["here", "any"]
+    elsewhere = edge(policy("a", "selector: {}", rest="rules: [{ports: [443]}]"))
+    assert names(http_policy(elsewhere, AT).filters[Access]) == [], "nobody is let in"
+
+
+TOKENS = """\
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: tokens, namespace: shop}
+spec:
+  selector: {matchLabels: {app: edge}}
+  jwtRules: [{issuer: https://a, jwksUri: https://a/k}, {issuer: https://b, jwksUri: https://b/k}]
+"""
+
+
+def test_groups_of_tokens_do_not_count_among_several_issuers() -> None:
+    groups = "rules: [{groups: [staff]}]"
+    only_a = policy("c", ROUTE, "ClientAuthentication", "methods: [{jwt: {issuers: [https://a]}}]")
+
+    def closed(*more: str) -> bool:
+        context = edge(policy("a", ROUTE, rest=groups), *more)
+        place = RoutePlace("shop/edge", "http", "shop/shop", "one")
+        configs: dict[type, Any] = dict(ACCESS.route(context, AT, place))
+        (asked,) = [asked for check, asked in configs[Access].rules[0].checks if check is Check.GROUPS]
+        return not any(isinstance(leaf, Claim) for leaf in leaves(asked))
+
+    assert not closed()
+    assert closed(TOKENS)
+    assert not closed(TOKENS, only_a), "at the route, of one"
+    opaque = policy("o", ROUTE, "ClientAuthentication", f"methods: [{{jwt: {{issuers: [https://a]}}}}, {OPAQUE}]")
+    assert closed(TOKENS, opaque)
+    everywhere = edge(policy("a", "selector: {}", rest=groups), TOKENS, only_a)
+    (rule,) = http_policy(everywhere, AT).filters[Access].rules
+    assert not any(isinstance(leaf, Claim) for _, asked in rule.checks[1:] for leaf in leaves(asked)), "any route's"

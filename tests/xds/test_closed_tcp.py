@@ -17,18 +17,22 @@ SPECS = {
 }
 
 
-def edge(kind: str, where: str, more: str = "") -> Context:
-    head = f"apiVersion: isthmus.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: it, namespace: shop}}\nspec:\n"
+def policy(kind: str, where: str, more: str = "", name: str = "it") -> str:
+    head = f"apiVersion: isthmus.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}, namespace: shop}}\nspec:\n"
+    return f"{head}  {where}\n  {SPECS[kind]}\n  {more}\n"
+
+
+def edge(kind: str, where: str, more: str = "", *others: str) -> Context:
     table = networking(
         "VirtualService", "db", "{hosts: ['*'], gateways: [edge], tcp: [{route: [{destination: {host: db}}]}]}"
     )
-    return context_of(compiled(gateway(), table, f"{head}  {where}\n  {SPECS[kind]}\n  {more}").mesh, "edge")
+    return context_of(compiled(gateway(), table, policy(kind, where, more), *others).mesh, "edge")
 
 
 @pytest.mark.parametrize("kind", SPECS)
 def test_what_speaks_of_requests_closes_the_connections_of_its_place(kind: str) -> None:
     selected, named = edge(kind, "selector: {}"), edge(kind, NAMED)
-    assert (closed_by_policy(selected), closed_at(selected, DB)) == (True, False)
+    assert (closed_by_policy(selected), closed_at(selected, DB)) == (True, True)
     assert (closed_by_policy(named), closed_at(named, DB)) == (False, True)
     assert not closed_at(named, RoutePlace("shop/edge", "other", "shop/db"))
 
@@ -38,3 +42,14 @@ def test_what_speaks_of_requests_closes_the_connections_of_its_place(kind: str) 
 )
 def test_what_refuses_nobody_closes_nothing(kind: str, more: str) -> None:
     assert not closed_by_policy(edge(kind, "selector: {}", more))
+
+
+def test_the_most_specific_policy_of_a_kind_decides_as_it_does_for_requests() -> None:
+    kind = "ClientAuthentication"
+    at_server = policy(kind, NAMED, "required: false", "at-server")
+    for where in ("selector: {}", NAMED.replace(", sectionName: http", "")):
+        assert closed_at(edge(kind, where), DB)
+        assert not closed_at(edge(kind, where, "", at_server), DB)
+        assert closed_at(edge(kind, where, "", at_server), RoutePlace("shop/edge", "other", "shop/db"))
+        both = edge(kind, where, "", at_server, policy("RegoPolicy", "selector: {}", name="rego"))
+        assert closed_at(both, DB), "each kind by itself"

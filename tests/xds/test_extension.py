@@ -3,12 +3,12 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.envoy_api import any_of
-from isthmus.filters import build_chain
 from isthmus.filters.fault import Fault
 from isthmus.filters.rbac import Allow, Deny
 from isthmus.filters.router import Router
 from isthmus.xds.extension import build_filter_chain
 from isthmus.xds.snapshot import EXTENSION, message
+from tests.filters.chain import build_chain
 
 from .making import origin
 

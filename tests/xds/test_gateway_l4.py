@@ -129,3 +129,52 @@ def test_connections_of_known_clients_end(mode: str, seconds: int) -> None:
     (chain,) = given_by(EDGE, DB, gateway, routes(f"tcp: [{{{ROUTE_TO_DB}}}]")).listener("gateway_443").filter_chains
     proxy: Any = unpack(chain.filters[-1].typed_config)
     assert proxy.max_downstream_connection_duration.seconds == seconds
+
+
+def closing(*targets: str) -> str:
+    refs = ", ".join(targets)
+    head = "apiVersion: isthmus.dev/v1alpha1\nkind: AccessPolicy\nmetadata: {name: it, namespace: shop}\nspec:\n"
+    return f"{head}  targetRefs: [{refs}]\n  rules: [{{methods: [GET]}}]\n"
+
+
+def refusing(found: Given, port: int) -> list[bool]:
+    """Of each chain, whether a filter refuses every connection and says why."""
+    chains = found.listener(f"gateway_{port}").filter_chains
+    return [
+        any(b"isthmus-access-policy-on-TCP" in one.typed_config.value for one in chain.filters[:-1]) for chain in chains
+    ]
+
+
+def test_what_a_policy_closes_nobody_else_answers() -> None:
+    gateway = edge(server("TLS", "['*.example.com']", PASSED))
+    http_too = "http: [{route: [{destination: {host: db}}]}]"
+    narrow = routes(f"tls: [{{match: [{{sniHosts: [a.example.com]}}], {ROUTE_TO_DB}}}]\n{http_too}", name="narrow")
+    wide = routes(f"tls: [{{match: [{{sniHosts: ['*.example.com']}}], {ROUTE_TO_DB}}}]", name="wide")
+    found = given_by(EDGE, DB, gateway, narrow, wide, closing("{kind: VirtualService, name: narrow}"))
+    assert chains(found) == [(["a.example.com"], NOWHERE), (["*.example.com"], TO_DB)]
+    assert refusing(found, 443) == [False, False]
+
+
+def test_where_all_is_closed_it_is_said_why() -> None:
+    gateway = edge(server("TCP", "['*']", port=5432), http("['*']", name="web"))
+    given = (DB, gateway, routes(f"tcp: [{{{ROUTE_TO_DB}}}]", "['*']"))
+    everything = closing().replace("targetRefs: []", "selector: {}")
+    for policies, expected, said in (
+        ((closing("{kind: Gateway, name: edge}"),), NOWHERE, False),
+        ((closing("{kind: Gateway, name: edge, sectionName: web}"),), TO_DB, False),
+        ((everything,), TO_DB, True),
+        ((everything, closing("{kind: Gateway, name: edge}").replace("name: it", "name: named")), TO_DB, True),
+    ):
+        found = given_by(EDGE, *given, *policies)
+        assert (chains(found, 5432), refusing(found, 5432)) == ([([], expected)], [said])
+
+
+def test_a_virtual_service_that_takes_everything_comes_before_another_ones_networks() -> None:
+    match = "match: [{destinationSubnets: [10.0.0.0/8]}]"
+    everything, network = (
+        routes(f"tcp: [{{{ROUTE_TO_DB}}}]", "['*']"),
+        routes(f"tcp: [{{{match}, {ROUTE_TO_DB}}}]", "['*']", name="network"),
+    )
+    given = (DB, edge(server("TCP", "['*']", port=5432)))
+    assert chains(given_by(EDGE, *given, everything, network), 5432) == [([], TO_DB)]
+    assert len(chains(given_by(EDGE, *given, network, everything), 5432)) == 3, "10.0.0.0/8, and all by two prefixes"

@@ -140,7 +140,7 @@ def test_a_revoked_identity_is_refused_by_every_port_first_of_all() -> None:
     rules = http_policy(revoking, AT).filters[Deny].rules
     assert names(rules) == ["isthmus-revoked-identity", rule("deny")]
     assert rules[0].predicate == Peer(Exact(gone))
-    (network, *_) = tcp_filters(revoking, AT, "inbound_8080")[0]
+    (network, *_) = tcp_filters(revoking, AT, "inbound_8080", closed=False)[0]
     message: Any = unpack(network.typed_config)
     assert "isthmus-revoked-identity" in set(message.rules.policies)
 
@@ -196,7 +196,7 @@ def test_what_policies_made_names_them_and_the_workload() -> None:
 
 def on_tcp(*texts: str) -> tuple[list[tuple[str, set[str]]], tuple[str, ...]]:
     """Each RBAC's action with its enforced policies, and the names of the ALLOW rules."""
-    found, allowing = tcp_filters(context(*texts), AT, "inbound_8080")
+    found, allowing = tcp_filters(context(*texts), AT, "inbound_8080", closed=False)
     messages: list[Any] = [unpack(one.typed_config) for one in found]
     return [(one.rules.Action.Name(one.rules.action), set(one.rules.policies)) for one in messages], allowing.names
 

@@ -12,12 +12,13 @@ from cel_expr_python import cel
 from isthmus.envoy_api import to_json
 from isthmus.filters.allow_policies import NAMESPACE, PEERS_KEY
 from isthmus.model.client_traffic import Problems
-from isthmus.model.consumer import CLIENT
-from isthmus.model.reason import BY_CODE, REASONS
+from isthmus.model.consumer import CLIENT, EXTERNAL, EXTERNAL_KEY
+from isthmus.model.reason import REASONS
 from isthmus.model.refusal import Details, Group
-from isthmus.xds.problem import CONTENT_TYPE, agreed, build_problems
+from isthmus.xds.problem import CONTENT_TYPE, agreed, problem_mapper
 from isthmus.xds.reason import DENIED_CODE, reason_of_connection, reason_of_request, reasons_at
 
+BY_CODE = {reason.code: reason for reason in REASONS}
 _NAMES = ("response", "metadata", "xds", "connection", "request")
 ALL = reason_of_request(REASONS)
 RBAC = "rbac_access_denied_matched_policy["
@@ -140,6 +141,16 @@ def test_a_decision_service_says_it_itself() -> None:
     assert evaluated(DENIED_CODE, "ext_authz_denied", told) == "scope-missing"
 
 
+def test_what_an_external_provider_says_is_no_reason() -> None:
+    said = {CLIENT: {"reason": "jwt-expired", "answered": True}, EXTERNAL: {EXTERNAL_KEY: True}}
+    assert evaluated(ALL, "ext_authz_denied", said) == "provider-denied"
+    assert evaluated(DENIED_CODE, "ext_authz_denied", said) == "provider-denied"
+    assert not applies("ext_authz_denied", metadata=said)
+    ours = {CLIENT: {"reason": "api-key-unknown", "answered": False}, EXTERNAL: {EXTERNAL_KEY: False}}
+    assert evaluated(ALL, "ext_authz_denied", ours) == "api-key-unknown"
+    assert applies("ext_authz_denied", metadata=ours)
+
+
 def test_a_connection_is_closed_by_policies_alone() -> None:
     expression = reason_of_connection(None)
     assert evaluated(expression, f"{RBAC}isthmus-ambiguous-peer]") == "peer-ambiguous"
@@ -160,8 +171,9 @@ def test_a_programs_own_calls_are_refused_for_less() -> None:
 
 
 def applies(details: str, **more: Any) -> bool:
-    (mapper,) = build_problems(Problems(reason=True)).mappers
-    expression = to_json(mapper)["filter"]["extension_filter"]["typed_config"]["expression"]
+    expression = to_json(problem_mapper(Problems(reason=True)))["filter"]["extension_filter"]["typed_config"][
+        "expression"
+    ]
     return evaluated(expression, details, **more) is True
 
 
@@ -175,8 +187,7 @@ def test_a_problem_document_is_of_refusals_that_nobody_else_answers() -> None:
 
 
 def test_the_document_with_its_reason_and_without() -> None:
-    (full,) = to_json(build_problems(Problems(reason=True)))["mappers"]
-    (plain,) = to_json(build_problems(Problems()))["mappers"]
+    full, plain = (to_json(problem_mapper(each)) for each in (Problems(reason=True), Problems()))
     assert full["body_format_override"]["content_type"] == CONTENT_TYPE
     document = full["body_format_override"]["json_format"]
     assert document.keys() == {"reason", "status", "title", "type"}

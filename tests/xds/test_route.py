@@ -26,7 +26,8 @@ from isthmus.model.route import (
     RouteMatch,
     RouteTable,
 )
-from isthmus.xds.route import Caller, build_routes, default_route, pass_to, redirect_to_https, refuse
+from isthmus.xds.plain_route import pass_to, redirect_to_https, refuse
+from isthmus.xds.route import Caller, build_routes, default_route
 
 from .making import origin
 

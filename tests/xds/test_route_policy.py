@@ -45,7 +45,10 @@ def routes(found: Given) -> dict[str, Any]:
 
 def test_a_route_that_is_named_says_it_and_others_do_not() -> None:
     found = routes(given(POLICY))
-    assert list(found["read"].typed_per_filter_config) == ["gateway_80/isthmus.access"]
+    assert set(found["read"].typed_per_filter_config) == {
+        "gateway_80/isthmus.access",
+        "gateway_80/isthmus.access.reasons",
+    }
     assert not found["write"].typed_per_filter_config
     assert not any(route.typed_per_filter_config for route in routes(given()).values())
 

@@ -7,7 +7,7 @@ Source: Envoy, intro/arch_overview/advanced/attributes. What is not there is an 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 from isthmus.cel.expression import (
@@ -51,16 +51,13 @@ class Binding:
     segments: Mapping[str, int]
     """The path's parameters: which segment each is, the first after the leading slash being 1."""
     token: Token = Token.JWT
+    token_groups: bool = True
+    """Whether ``groups`` are those of the token's claim, too; else the consumer's alone."""
 
 
 def bind(expr: Expr, binding: Binding) -> Expr:
     """``expr`` over Envoy's attributes. It must be without faults (``survey``)."""
     return numbered(_bound(expr, binding))
-
-
-def bind_both(expr: Expr, binding: Binding) -> tuple[Expr, Expr]:
-    """The same for either sort of token."""
-    return bind(expr, binding), bind(expr, replace(binding, token=Token.INTROSPECTED))
 
 
 def _bound(expr: Expr, binding: Binding) -> Expr:
@@ -96,6 +93,8 @@ def _call(expr: Expr, binding: Binding) -> Expr:
     called = expr.call_expr
     if is_call(expr, IN) and _is_groups(called.args[1]):
         wanted = _bound(called.args[0], binding)
+        if not binding.token_groups:
+            return call(IN, wanted, _client("groups"))
         return call(OR, call(IN, wanted, select(_claims(binding), "groups")), call(IN, wanted, _client("groups")))
     arguments = (_bound(one, binding) for one in called.args)
     target = _bound(called.target, binding) if called.HasField("target") else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 
 from isthmus.cel.expression import AND, CHOICE, NOT, OR, Expr, children, is_call, kind
@@ -11,12 +12,20 @@ from isthmus.cel.survey import access
 class Need(Enum):
     TOKEN = "a verified token"  # noqa: S105 (a name)
     CONSUMER = "a credential of a consumer"
+    SOMEBODY = "a verified token, or a credential of a consumer"
     PEER = "a peer with an identity"
 
 
 Needs = frozenset[Need]
 _NONE: Needs = frozenset()
-_VARIABLES = {"scopes": Need.TOKEN, "consumer": Need.CONSUMER, "plan": Need.CONSUMER}
+_TOKEN: Needs = frozenset({Need.TOKEN, Need.SOMEBODY})
+_CONSUMER: Needs = frozenset({Need.CONSUMER, Need.SOMEBODY})
+_VARIABLES: Mapping[str, Needs] = {
+    "scopes": _TOKEN,
+    "groups": frozenset({Need.SOMEBODY}),
+    "consumer": _CONSUMER,
+    "plan": _CONSUMER,
+}
 
 
 def needs(expr: Expr) -> Needs:
@@ -44,7 +53,7 @@ def _any_value(expr: Expr) -> Needs:
         return _for(expr, True) & _for(expr, False)
     found = access(expr)
     if found is not None:
-        return frozenset({Need.TOKEN}) if found.variable == "claims" else _NONE
+        return _TOKEN if found.variable == "claims" else _NONE
     if kind(expr) == "ident_expr":
         return _of_variable(expr.ident_expr.name)
     return frozenset(need for child in children(expr) for need in _any_value(child))
@@ -53,4 +62,4 @@ def _any_value(expr: Expr) -> Needs:
 def _of_variable(name: str) -> Needs:
     if name.startswith("source."):
         return frozenset({Need.PEER})
-    return frozenset({_VARIABLES[name]}) if name in _VARIABLES else _NONE
+    return _VARIABLES.get(name, _NONE)

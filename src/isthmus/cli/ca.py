@@ -13,6 +13,7 @@ COMMANDS: tuple[Named, ...] = (
     Named("inspect", module="ca_inspect"),
     Named("rotate", module="ca_rotate"),
     Named("revoke", module="ca_revoke"),
+    Named("crl", module="ca_crl"),
     Named("audit", module="ca_audit"),
 )
 

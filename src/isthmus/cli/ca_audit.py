@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +24,9 @@ def audit(
     state: State = DEFAULT_STATE,
     output: Output = Format.TEXT,
 ) -> int:
-    """List what each trust store holds, what ends soon, and what nothing uses. Exit 1 if anything has ended.
+    """List what each trust store holds, what ends soon, what nothing uses, and what is revoked.
+
+    Exit 1 if anything of it has ended or is revoked.
 
     Without a running control plane: the authority of the state alone.
 
@@ -33,17 +36,22 @@ def audit(
     """
     with authority_of(state) as authority:
         shown = authority.shown()
-    rows = [_row(store, one, within) for store in _stores(shown) for one in _certificates(store)]
+    revoked = {one["serial"] for one in shown["revoked_certificates"]}
+    rows = [_row(store, one, within, revoked) for store in _stores(shown) for one in _certificates(store)]
     if output is Format.JSON:
-        print_json({"certificates": rows, "revoked": shown["revoked"], "behind": shown["behind"]})
+        told = {name: shown[name] for name in ("revoked", "revoked_certificates", "behind")}
+        print_json({"certificates": rows, **told})
     else:
         for row in rows:
             typer.echo(_line(row))
         for one in shown["revoked"]:
             typer.echo(f"revoked: {one['spiffe_id']} since {datetime.fromisoformat(one['at']):%Y-%m-%d %H:%M}Z")
+        for one in shown["revoked_certificates"]:
+            since, until = (f"{datetime.fromisoformat(one[name]):%Y-%m-%d %H:%M}Z" for name in ("at", "until"))
+            typer.echo(f"revoked certificate: {one['serial']} since {since} ({one['reason']}), listed until {until}")
         for node in shown["behind"]:
             typer.echo(f"not every root is trusted yet by: {node}")
-    return EXIT_USER if any(row["state"] == "ended" for row in rows) else 0
+    return EXIT_USER if any(row["state"] in ("ended", "revoked") for row in rows) else 0
 
 
 def _stores(shown: dict[str, Any]) -> list[dict[str, Any]]:
@@ -67,10 +75,12 @@ def _certificates(store: dict[str, Any]) -> list[dict[str, Any]]:
         return []
 
 
-def _row(store: dict[str, Any], certificate: dict[str, Any], within: int) -> dict[str, Any]:
+def _row(store: dict[str, Any], certificate: dict[str, Any], within: int, revoked: Set[str]) -> dict[str, Any]:
     ends = datetime.fromisoformat(certificate["not_after"])
     state = "good"
-    if ends <= now():
+    if certificate["serial"] in revoked:
+        state = "revoked"
+    elif ends <= now():
         state = "ended"
     elif ends <= now() + timedelta(days=within):
         state = "ends soon"
@@ -90,7 +100,7 @@ def _line(row: dict[str, Any]) -> str:
     left = datetime.fromisoformat(row["not_after"]) - now()
     when = f"ended {words(-left)} ago" if row["state"] == "ended" else f"ends in {words(left)}"
     used = "" if row["used_by"] else "; nothing uses it"
-    loud = {"ended": "ENDED  ", "ends soon": "SOON   "}.get(row["state"], "       ")
+    loud = {"ended": "ENDED  ", "ends soon": "SOON   ", "revoked": "REVOKED "}.get(row["state"], "       ")
     # Roots of one mesh have one name: the serial number tells them apart.
     who = f"{', '.join(row['names']) or row['subject']} ({row['serial'][:8]})"
     return f"{loud}{row['store']}: {who}: {when}{used}"

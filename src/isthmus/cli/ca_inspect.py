@@ -6,7 +6,7 @@ import asyncio
 import re
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,9 +19,10 @@ from isthmus.cli.option import DEFAULT_STATE, Format, Output, State
 from isthmus.cli.report import print_json
 from isthmus.errors import EnvoyFailed, Refused, StateUnusable
 from isthmus.identity.describe import Description, describe, validity
+from isthmus.identity.revoked import RevokedCertificate, read_revoked_certificates
 from isthmus.proxy.envoy import AdminClient
 from isthmus.proxy.place import Folders
-from isthmus.state import StateDir
+from isthmus.state import StateDir, is_state
 
 _SECONDS = 10.0
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:]+)\]|(?P<host>[^:/\[\]]+)):(?P<port>\d+)")
@@ -54,16 +55,31 @@ def inspect(
     else:
         raise Refused(f"{what}: no such file, no HOST:PORT and no proxy's id (isthmus proxies)")
     described = [describe(one) for one in found]
+    revoked = _revoked(state)
     if output is Format.JSON:
-        print_json([{**one.as_json(), "validity": validity(one, now())} for one in described])
+        print_json([{**one.as_json(), "validity": validity(one, now()), **_told(one, revoked)} for one in described])
     else:
-        typer.echo("\n\n".join("\n".join(_lines(one)) for one in described))
-    ended = any(not one.not_before <= now() < one.not_after for one in described)
-    return EXIT_USER if ended else 0
+        typer.echo("\n\n".join("\n".join(_lines(one, revoked)) for one in described))
+    bad = any(not one.not_before <= now() < one.not_after or one.serial in revoked for one in described)
+    return EXIT_USER if bad else 0
 
 
-def _lines(found: Description) -> Sequence[str]:
+def _revoked(state: Path) -> Mapping[str, RevokedCertificate]:
+    """By serial number: what the authority of this state has revoked."""
+    if not is_state(state):
+        return {}
+    return {f"{one.serial:x}": one for one in read_revoked_certificates(StateDir.at(state))}
+
+
+def _told(one: Description, revoked: Mapping[str, RevokedCertificate]) -> dict[str, str | None]:
+    entry = revoked.get(one.serial)
+    return {"revoked": entry.at.isoformat() if entry is not None else None}
+
+
+def _lines(found: Description, revoked: Mapping[str, RevokedCertificate]) -> Sequence[str]:
     kind = "an authority's" if found.authority else f"for {' and '.join(found.uses) or 'any use'}"
+    entry = revoked.get(found.serial)
+    since = (f"revoked   since {entry.at:%Y-%m-%d %H:%M}Z ({entry.reason})",) if entry is not None else ()
     return (
         f"subject   {found.subject or '(empty)'}",
         f"names     {', '.join(found.names) or '(none)'}",
@@ -72,6 +88,7 @@ def _lines(found: Description) -> Sequence[str]:
         f"validity  {validity(found, now())} ({found.not_before:%Y-%m-%d %H:%M}Z to {found.not_after:%Y-%m-%d %H:%M}Z)",
         f"serial    {found.serial}",
         f"sha256    {found.sha256}",
+        *since,
     )
 
 

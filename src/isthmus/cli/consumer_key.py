@@ -83,8 +83,11 @@ def list_(
         isthmus consumer key list shop/mobile-app --all
     """
     with opened(state) as (folder, store):
-        owner = None if consumer is None else named(consumer, declared(folder))
+        known = declared(folder)
+        owner = None if consumer is None else named(consumer, known)
         keys, at = store.records(owner), now()
+    if owner is not None and not keys and owner not in known:
+        raise Refused(f"there is no Consumer {owner} in the manifests, and it has no keys")
     found = [key for key in keys if every or key.state(at) is KeyState.LIVE]
     if output is Format.JSON:
         print_json([key_json(key, at) for key in found])

@@ -20,6 +20,7 @@ from isthmus.cli.publish import Publish, read_published
 from isthmus.cli.up import announce
 from isthmus.demo.requests import TRIES, Outcome, as_curl, token_function
 from isthmus.demo.run import Prepared, check, places, prepare, settle
+from isthmus.serve.options import ServeOptions
 
 _DEFAULT_STATE = Path(".isthmus-demo")
 _CHECK_SECONDS = 120.0
@@ -44,7 +45,7 @@ def demo(
         isthmus demo --check
     """
     prepared = prepare(state)
-    wanted = Launch(paths=(str(prepared.manifests),), state=state, published=read_published(publish))
+    wanted = Launch(ServeOptions((str(prepared.manifests),), state, published=read_published(publish)))
     return asyncio.run(_check(wanted, prepared) if check else _show(wanted, prepared))
 
 

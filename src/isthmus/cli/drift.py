@@ -22,9 +22,7 @@ Difference = dict[str, str]
 
 
 def drift(
-    live: Annotated[
-        bool, typer.Option("--live", help="Compare every running Envoy of this machine with what it was given.")
-    ] = False,
+    live: Annotated[bool, typer.Option("--live", help="Compare every running Envoy with what it was given.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Go on, and say what comes and what is mended.")] = False,
     state: State = DEFAULT_STATE,
     output: Output = Format.TEXT,
@@ -54,8 +52,8 @@ async def _once(client: ApiClient, output: Format) -> int:
         _print_lines("", found)
     else:
         typer.echo("what runs is what was declared")
-    if elsewhere := not_compared(await client.proxies()):
-        typer.echo(f"not compared, for they run on other machines: {', '.join(elsewhere)}", err=True)
+    if away := not_compared(await client.proxies(), await client.nodes()):
+        typer.echo(f"not compared, for their machines are not connected: {', '.join(away)}", err=True)
     return EXIT_USER if found else 0
 
 
@@ -74,9 +72,11 @@ async def _watch(client: ApiClient, output: Format) -> int:
         await asyncio.sleep(_EVERY_SECONDS)
 
 
-def not_compared(proxies: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Ids of the API's proxies that other machines carry."""
-    return sorted(proxy["id"] for proxy in proxies if proxy["node"] not in (None, LOCAL_NODE))
+def not_compared(proxies: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of the API's proxies those whose machine cannot be asked now, with it."""
+    connected = {node["name"] for node in nodes if node["state"] == "connected"}
+    others = [proxy for proxy in proxies if proxy["node"] not in (None, LOCAL_NODE, *connected)]
+    return sorted(f"{proxy['id']} on {proxy['node']}" for proxy in others)
 
 
 def _without(some: Sequence[Difference], others: Sequence[Difference]) -> list[Difference]:
@@ -85,4 +85,5 @@ def _without(some: Sequence[Difference], others: Sequence[Difference]) -> list[D
 
 def _print_lines(beginning: str, found: Sequence[Difference]) -> None:
     for one in found:
-        typer.echo(f"{beginning}{one['proxy']}: {one['kind']} {one['name']}: {one['difference']} ({one['code']})")
+        where = one["proxy"] if one["machine"] == LOCAL_NODE else f"{one['proxy']} on {one['machine']}"
+        typer.echo(f"{beginning}{where}: {one['kind']} {one['name']}: {one['difference']} ({one['code']})")

@@ -6,10 +6,9 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,11 +26,11 @@ from isthmus.proxy.crew import CrewSettings
 from isthmus.proxy.envoy import AdminClient
 from isthmus.proxy.place import Folders
 from isthmus.proxy.plan import Plan, from_json
-from isthmus.proxy.ports import Published, check_published
+from isthmus.proxy.ports import check_published
 from isthmus.proxy.state_guard import guard
 from isthmus.proxy.supervise import Supervisor, SupervisorSettings
 from isthmus.proxy.workload_api.socket_file import check as check_socket
-from isthmus.serve.options import BundleEndpoint
+from isthmus.serve.options import ServeOptions
 from isthmus.state import Held, StateDir
 from isthmus.xds.relay import RELAY_ID
 
@@ -42,22 +41,12 @@ _PROGRAM_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What to run."""
+    """What to run: the control plane of ``options``, and all that it plans for this machine."""
 
-    paths: tuple[str, ...]
-    state: Path
-    published: tuple[Published, ...] = ()
-    jwks_files: Mapping[str, Path] = field(default_factory=dict)
-    jwks_refresh: timedelta = timedelta(minutes=20)
-    svid_ttl: timedelta = timedelta(hours=1)
-    strict: bool = False
+    options: ServeOptions
     ready_file: Path | None = None
-    bundle_endpoint: BundleEndpoint | None = None
-    ca: Path | None = None
     workload_api: Path | None = None
     """A socket of the Workload API for every user of the machine, beside that of the state."""
-    spire: Path | None = None
-    """The Workload API of another authority, which gives the proxies their SVIDs."""
 
 
 OnReady = Callable[[dict[str, Any]], Awaitable[int | None]]
@@ -66,18 +55,18 @@ OnReady = Callable[[dict[str, Any]], Awaitable[int | None]]
 
 async def launch(wanted: Launch, on_ready: OnReady) -> int:
     """Run until a signal, or until ``on_ready`` answers an exit code. Raises Refused, such as PortTaken."""
-    _check_paths(wanted.paths)
-    check_published(wanted.published)
+    _check_paths(wanted.options.paths)
+    check_published(wanted.options.published)
     if wanted.workload_api is not None:
         check_socket(wanted.workload_api)
-    with StateDir.at(wanted.state).hold("up") as held:
+    with StateDir.at(wanted.options.state).hold("up") as held:
         if wanted.ready_file is not None:
             ready_file.clear(wanted.ready_file)
         folders = Folders(held.state.path, held.runtime)
         client = ApiClient(held.runtime / "api.sock")
         settings = SupervisorSettings(
             crew=CrewSettings(folders, output=_print_line),
-            control_plane=_control_plane(wanted, held),
+            control_plane=_control_plane(wanted.options, held),
             agent=_agent(wanted, folders),
         )
         supervisor = Supervisor(
@@ -121,29 +110,29 @@ _ISTHMUS = (sys.executable, "-m", "isthmus")
 def _agent(wanted: Launch, folders: Folders) -> tuple[str, ...]:
     argv = (*_ISTHMUS, "agent", "--state", str(folders.state), "--runtime", str(folders.runtime))
     more = () if wanted.workload_api is None else ("--workload-api-socket", str(wanted.workload_api))
-    return (*argv, *more, *_spire(wanted))
+    return (*argv, *more, *_spire(wanted.options))
 
 
-def _spire(wanted: Launch) -> tuple[str, ...]:
-    return () if wanted.spire is None else ("--spire-socket", str(wanted.spire))
+def _spire(options: ServeOptions) -> tuple[str, ...]:
+    return () if options.spire is None else ("--spire-socket", str(options.spire))
 
 
-def _control_plane(wanted: Launch, held: Held) -> tuple[str, ...]:
+def _control_plane(options: ServeOptions, held: Held) -> tuple[str, ...]:
     argv = [*_ISTHMUS, "serve", "--state", str(held.state.path), "--supervisor", str(os.getpid())]
-    for one in wanted.published:
+    for one in options.published:
         where = one.gateway or (f"[{one.address}]" if ":" in one.address else one.address)
         argv += ["-p", f"{where}:{one.port}:{one.declared}"]
-    for issuer, file in wanted.jwks_files.items():
+    for issuer, file in options.jwks_files.items():
         argv += ["--jwks", f"{issuer}={file}"]
-    argv += ["--jwks-refresh", f"{wanted.jwks_refresh.total_seconds()}s"]
-    argv += ["--svid-ttl", f"{int(wanted.svid_ttl.total_seconds())}s"]
-    if wanted.strict:
+    argv += ["--jwks-refresh", f"{options.jwks_refresh.total_seconds()}s"]
+    argv += ["--svid-ttl", f"{int(options.svid_ttl.total_seconds())}s"]
+    if options.strict:
         argv.append("--strict")
-    argv += as_arguments(wanted.bundle_endpoint)
-    argv += _spire(wanted)
-    if wanted.ca is not None:
-        argv += ["--ca", str(wanted.ca.absolute())]
-    return (*argv, "--", *_without_stdin(wanted.paths, held.runtime))
+    argv += as_arguments(options.bundle_endpoint)
+    argv += _spire(options)
+    if options.ca is not None:
+        argv += ["--ca", str(options.ca.absolute())]
+    return (*argv, "--", *_without_stdin(options.paths, held.runtime))
 
 
 def _without_stdin(paths: Sequence[str], runtime: Path) -> list[str]:

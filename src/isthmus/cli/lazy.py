@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
+
+_GRPC_VERBOSITY = "GRPC_VERBOSITY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +26,30 @@ class Named:
 
     def load(self) -> Any:
         """The command as the group runs it."""
-        found = getattr(import_module(f"isthmus.cli.{self.module or self.name}"), self.attribute or self.name)
+        with _grpc_says_errors_alone():
+            module = import_module(f"isthmus.cli.{self.module or self.name}")
+        found = getattr(module, self.attribute or self.name)
         if not isinstance(found, typer.Typer):
             single = typer.Typer(add_completion=False, rich_markup_mode="markdown")
             single.command(self.name, **self.settings)(found)
             found = single
         return typer.main.get_command(found)
+
+
+@contextmanager
+def _grpc_says_errors_alone() -> Iterator[None]:
+    """While gRPC is imported, which looks once: a line of its own for each handshake that fails buries what we say.
+
+    Not for longer: the environment is also that of the programs that are started, which may have a gRPC of their own.
+    """
+    if _GRPC_VERBOSITY in os.environ:
+        yield
+        return
+    os.environ[_GRPC_VERBOSITY] = "ERROR"
+    try:
+        yield
+    finally:
+        del os.environ[_GRPC_VERBOSITY]
 
 
 class _Commands(Mapping[str, Any]):

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
@@ -96,7 +96,7 @@ def gateway(
     places = {one.declared: Address(one.address, one.port) for one in published}
 
     def offer(runtime: Path, _ports: PortBook) -> Offer:
-        return GatewayOffer(namespace, name, own, str(runtime), places)
+        return GatewayOffer(namespace, name, own, str(runtime), places, at)
 
     return asyncio.run(carry(Carry(at, _token(join, join_file), state, offer, (), ready_file)))
 
@@ -156,7 +156,8 @@ def sidecar(
     own = _own_address(address, at)
 
     def offer(runtime: Path, ports: PortBook) -> Offer:
-        return workload.offer(own, str(runtime), ports.kept("sidecar", "outbound", LOOPBACK).port)
+        outbound = ports.kept("sidecar", "outbound", LOOPBACK).port
+        return replace(workload.offer(own, str(runtime), outbound), control_plane=at)
 
     wanted = Carry(at, _token(join, join_file), state, offer, tuple(command or ()), ready_file, env_file, exec_probe)
     return asyncio.run(carry(wanted))
@@ -219,7 +220,8 @@ def _own_address(written: str | None, control_plane: Address) -> str:
             probe.connect(place)
             return str(probe.getsockname()[0])
     except OSError as failed:
-        raise Refused(f"no way to {control_plane}: {failed.strerror or failed} (--address says this one)") from failed
+        own = "" if isinstance(failed, socket.gaierror) else " (--address names this machine's own address)"
+        raise Refused(f"no way to {control_plane}: {failed.strerror or failed}{own}") from failed
 
 
 def _token(join: str | None, join_file: str | None) -> str | None:

@@ -23,6 +23,7 @@ from isthmus.cli.publish import (
     read_svid_ttl,
 )
 from isthmus.proxy.workload_api.socket_file import socket_path
+from isthmus.serve.options import ServeOptions
 
 
 def up(
@@ -63,25 +64,19 @@ def up(
 
         isthmus up shop/ --ready-file ready.json &
     """
-    return asyncio.run(
-        launch(
-            Launch(
-                paths=tuple(paths),
-                state=state,
-                published=read_published(publish),
-                jwks_files=read_jwks_files(jwks),
-                jwks_refresh=read_jwks_refresh(jwks_refresh),
-                svid_ttl=read_svid_ttl(svid_ttl),
-                strict=strict,
-                ca=ca,
-                bundle_endpoint=read_bundle_endpoint(bundle_endpoint, bundle_cert, bundle_key, bundle_refresh_hint),
-                ready_file=ready_file,
-                workload_api=workload_api_socket,
-                spire=socket_path(spire_socket) if spire_socket is not None else None,
-            ),
-            announce,
-        )
+    options = ServeOptions(
+        paths=tuple(paths),
+        state=state,
+        published=read_published(publish),
+        jwks_files=read_jwks_files(jwks),
+        jwks_refresh=read_jwks_refresh(jwks_refresh),
+        svid_ttl=read_svid_ttl(svid_ttl),
+        strict=strict,
+        ca=ca,
+        bundle_endpoint=read_bundle_endpoint(bundle_endpoint, bundle_cert, bundle_key, bundle_refresh_hint),
+        spire=socket_path(spire_socket) if spire_socket is not None else None,
     )
+    return asyncio.run(launch(Launch(options, ready_file, workload_api_socket), announce))
 
 
 async def announce(ready: dict[str, Any]) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any
 from cryptography import x509
 
 from isthmus.control.control_plane import ControlPlane
-from isthmus.control.nodes import NODE_TTL, Member, Nodes
+from isthmus.control.nodes import NODE_TTL, Certified, Member, Nodes
 from isthmus.errors import NotEnrolled, Refused
 from isthmus.identity.authority import Authority
 from isthmus.identity.enrolment import JoinTokens
@@ -38,8 +38,10 @@ class Admission:
         clock: Callable[[], datetime],
         reach: Doors | None,
         end_stream: Callable[[str], None],
+        revoke: Callable[[Iterable[Certified]], None] = lambda certificates: None,
     ) -> None:
-        """``end_stream``: closes the ADS stream of a proxy."""
+        """``end_stream``: closes the ADS stream of a proxy. ``revoke``: lets all proxies refuse certificates."""
+        self._revoke = revoke
         self._plane = plane
         self._nodes = nodes
         self._tokens = tokens
@@ -104,6 +106,7 @@ class Admission:
         proxies = [proxy.id for proxy in self._plane.mesh.proxies if proxy.node == node and node != NOBODY]
         member = self._nodes.members.get(node)
         held = self._nodes.evict(node)
+        self._revoke(held)
         self._tokens.forget(node)
         streams = set(proxies)
         if member is not None and member.scope.kind is ScopeKind.GATEWAY:

@@ -6,6 +6,7 @@ The request is the digest as text, the answer the bundle in pieces.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any, Protocol
@@ -13,13 +14,16 @@ from typing import Any, Protocol
 import grpc
 import grpc.aio
 
+from isthmus.control.asked import Asked, no_secret
 from isthmus.control.control_plane import ControlPlane
+from isthmus.control.rego import node_bundles
 from isthmus.control.roster import Roster
 from isthmus.errors import NotEnrolled, RegoBundleRefused, StateUnusable, SvidInvalid
 from isthmus.identity.validate import peer_identity
 from isthmus.identity.wire import FETCH_BUNDLE, REGO_BUNDLES
 
 _PIECE_BYTES = 256 << 10
+_log = logging.getLogger(__name__)
 
 
 class Packed(Protocol):
@@ -28,7 +32,7 @@ class Packed(Protocol):
 
 
 class BundleService:
-    """Gives nodes of this mesh the bundles that are in force, and no others."""
+    """Gives nodes of this mesh the bundles that are in force and that they decide by, and no others."""
 
     def __init__(self, plane: ControlPlane, roster: Roster, store: Packed, clock: Callable[[], datetime]) -> None:
         self._plane = plane
@@ -50,8 +54,13 @@ class BundleService:
         if caller.node_name is None or caller.trust_domain != self._plane.mesh.settings.trust_domain:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"{caller} is not a node")
         digest = request.decode("ascii", "replace")
-        if digest not in {one.digest for one in self._plane.world.rego_bundles.values()}:
+        mesh, world = self._plane.mesh, self._plane.world
+        if digest not in {one.digest for one in world.rego_bundles.values()}:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such bundle is in force (any more)")
+        if digest not in node_bundles(Asked(mesh, world, caller.node_name or "", no_secret)):
+            why = f"the node {caller.node_name} decides by no policy of the bundle {digest[:12]}"
+            _log.warning("%s, and is not given it", why)
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, why)
         try:
             packed = self._store.packed(digest)
         except (RegoBundleRefused, StateUnusable) as fault:

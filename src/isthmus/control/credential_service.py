@@ -19,9 +19,11 @@ from isthmus.control.secret_value import secret_value
 from isthmus.envoy_api import any_of
 from isthmus.envoy_api.packages import core_v3, discovery_v3, tls_v3
 from isthmus.errors import NotEnrolled, SvidInvalid
+from isthmus.identity.material import are_among
 from isthmus.identity.validate import peer_identity
 from isthmus.model.credential import CA_KEYS, CERTIFICATE_KEYS, CRL_KEYS
 from isthmus.model.revocation import ClientCrls
+from isthmus.proxy.plan import own_roots
 from isthmus.xds.secret import LOGIN_COOKIE_KEY, LOGIN_SECRET, fetched_crls_name, without_crls
 
 SERVICE = "envoy.service.secret.v3.SecretDiscoveryService"
@@ -62,11 +64,11 @@ class CredentialService:
         if caller.node_name is None or caller.trust_domain != self._plane.mesh.settings.trust_domain:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"{caller} is not a node")
         planned = self._roster.credential_names(caller.node_name or "")
-        found = [self._secret(name) for name in request.resource_names if name in planned]
+        found = [self.secret(name) for name in request.resource_names if name in planned]
         resources = [any_of(secret) for secret in found if secret is not None]
         return discovery_v3.DiscoveryResponse(type_url=request.type_url, resources=resources)
 
-    def _secret(self, name: str) -> Any:
+    def secret(self, name: str) -> Any:
         """An envoy.extensions.transport_sockets.tls.v3.Secret; None if its bytes are not there."""
         if name.startswith(_AUTHORITY):
             return self._authority(name)
@@ -114,7 +116,15 @@ class CredentialService:
         context = tls_v3.CertificateValidationContext(trusted_ca=core_v3.DataSource(inline_bytes=authority))
         if given:
             context.crl.inline_bytes = b"\n".join(given)
+        elif base == name and (listed := self._own_lists(authority)):
+            context.crl.inline_bytes = listed
+            context.only_verify_leaf_cert_crl = True
         return tls_v3.Secret(name=name, validation_context=context)
+
+    def _own_lists(self, authorities: bytes) -> bytes:
+        """Of our own authority, where nobody else is trusted: another's clients would be refused for want of a list."""
+        lists = "".join(one for bundle in self._plane.trust[:1] for one in bundle.lists)
+        return lists.encode() if lists and are_among(authorities, own_roots(self._plane.trust)) else b""
 
     def _fetched(self, name: str) -> tuple[str, ClientCrls | None]:
         """The name without that of lists that were fetched, and these."""

@@ -7,12 +7,15 @@ shut out.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from ipaddress import ip_network
+from typing import Protocol
 
 from isthmus.control.control_plane import ControlPlane
-from isthmus.handshake.back_off import BackOff
+from isthmus.handshake.back_off import BackOff, Ejection
 from isthmus.handshake.failure import Failure, Sampler
 from isthmus.model.handshake import FailedHandshakes
 from isthmus.model.mesh import Mesh
@@ -20,22 +23,49 @@ from isthmus.model.world import PortKey
 
 PACE = timedelta(seconds=1)
 """How often who is shut out may change: each change is a new listener for the proxy."""
+KEPT_EVERY = timedelta(seconds=5)
+FILE = "shut-out.json"
 _GATEWAY_LISTENER = re.compile(r"gateway_(\d+)")
+
+
+class PrivateFiles(Protocol):
+    """The state directory, as far as the books need it."""
+
+    def read(self, name: str) -> bytes | None: ...
+    def write_private(self, name: str, data: bytes) -> None: ...
 
 
 class Handshakes:
     """``heard`` takes every failure; :meth:`run` puts into force what follows from them."""
 
     def __init__(
-        self, plane: ControlPlane, write: Callable[[bytes], None], clock: Callable[[], datetime], pace: timedelta = PACE
+        self,
+        plane: ControlPlane,
+        write: Callable[[bytes], None],
+        clock: Callable[[], datetime],
+        files: PrivateFiles,
+        pace: timedelta = PACE,
     ) -> None:
-        """``write``: appends a line to the log."""
+        """``write``: appends a line to the log. ``files``: where the books are kept for the next control plane."""
+        self._files = files
+        self._kept: dict[PortKey, tuple[Ejection, ...]] = {}
+        self._kept_at: datetime | None = None
         self._plane = plane
         self._write = write
         self._clock = clock
         self._pace = pace
         self._sampler = Sampler()
         self._books: dict[PortKey, BackOff] = {}
+
+    def take_up(self) -> None:
+        """What the last control plane left: whoever it shut out stays so. To be called when the manifests are there."""
+        now, mesh = self._clock(), self._plane.mesh
+        for place, kept in _read(self._files.read(FILE)).items():
+            settings = settings_of(mesh, place)
+            if settings is not None:
+                self._books[place] = BackOff(settings)
+                self._books[place].take_up(kept, now)
+        self.settle()
 
     def heard(self, failure: Failure) -> None:
         now = self._clock()
@@ -63,6 +93,16 @@ class Handshakes:
         if shut_out != self._plane.inputs.shut_out:
             self._plane.inputs.shut_out = shut_out
             self._plane.changed()
+        self._keep(now)
+
+    def _keep(self, now: datetime) -> None:
+        """Not every time: thousands of addresses may change each second."""
+        if self._kept_at is not None and timedelta() <= now - self._kept_at < KEPT_EVERY:
+            return
+        kept = {place: found for place, book in self._books.items() if (found := book.kept())}
+        if kept != self._kept:
+            self._files.write_private(FILE, _written(kept))
+            self._kept, self._kept_at = kept, now
 
     def _book(self, place: PortKey) -> BackOff | None:
         settings = settings_of(self._plane.mesh, place)
@@ -87,3 +127,29 @@ def settings_of(mesh: Mesh, place: PortKey) -> FailedHandshakes | None:
     servers = (server for gateway in mesh.gateways_of(proxy) for server in gateway.servers)
     said = (one.client_traffic.failed_handshakes for one in servers if one.port == place.number and one.tls is not None)
     return next((found for found in said if found is not None), None)
+
+
+def _written(kept: Mapping[PortKey, tuple[Ejection, ...]]) -> bytes:
+    found = [
+        {
+            "proxy": place.proxy,
+            "port": place.number,
+            "shut_out": [[str(one.network), one.strikes, one.until.isoformat()] for one in ejections],
+        }
+        for place, ejections in kept.items()
+    ]
+    return json.dumps(found).encode()
+
+
+def _read(data: bytes | None) -> dict[PortKey, tuple[Ejection, ...]]:
+    """A file that cannot be understood shuts nobody out."""
+    try:
+        return {
+            PortKey(one["proxy"], "gateway", int(one["port"])): tuple(
+                Ejection(ip_network(network), int(strikes), datetime.fromisoformat(until))
+                for network, strikes, until in one["shut_out"]
+            )
+            for one in json.loads(data or b"[]")
+        }
+    except (ValueError, TypeError, KeyError):
+        return {}

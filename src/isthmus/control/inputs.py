@@ -45,6 +45,8 @@ class Inputs:
     """Processes of ``isthmus run``, by the id of their sidecar."""
     revoked: frozenset[str] = frozenset()
     """SPIFFE IDs that were revoked."""
+    revoked_certificates: frozenset[int] = frozenset()
+    """Serial numbers of single certificates that were revoked, and have not ended."""
     offers: Mapping[str, Offer] = field(default_factory=dict)
     """What other machines carry, by node."""
     well: frozenset[str] = frozenset()

@@ -2,7 +2,8 @@
 
 Messages are JSON objects, one a message. From the node: ``{"offer": …}`` first, then ``{"health": {"healthy": bool,
 "reason": text}}``, ``{"leaving": true}`` and ``{"statistics": {"id": …, "text": …}}`` as it comes. To the node:
-``{"plan": …}`` whenever it changes, and ``{"statistics": {"id": …, "proxy": …}}``, a question.
+``{"plan": …}`` whenever it changes, and ``{"statistics": {"id": …, "proxy": …}}``, a question. ``look`` is one more,
+with ``"known"``, the digest of the last answer; its text is what ``proxy/look.py`` packs.
 """
 
 from __future__ import annotations
@@ -10,17 +11,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import grpc
 import grpc.aio
+from cryptography import x509
 
 from isthmus.control.control_plane import ControlPlane
-from isthmus.control.nodes import Health, Nodes, Session
+from isthmus.control.nodes import QUESTIONS, Health, Nodes, Session
 from isthmus.control.remote import entry
 from isthmus.errors import NotEnrolled, Refused, SvidInvalid
+from isthmus.identity.pace import Pace, TooFast, messages_pace
+from isthmus.identity.server import REFUSED_FOR_PACE
 from isthmus.identity.validate import peer_identity
 from isthmus.identity.wire import FOLLOW, NODE_SERVICE
 from isthmus.model.offer import Offer, SidecarOffer, offer_from_json
@@ -33,7 +38,17 @@ _log = logging.getLogger(__name__)
 class NodeService:
     """Answers ``Follow``. Who asks is the node that its certificate names, whatever it says."""
 
-    def __init__(self, plane: ControlPlane, nodes: Nodes, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        plane: ControlPlane,
+        nodes: Nodes,
+        clock: Callable[[], datetime],
+        counts: Counter[tuple[str, ...]] | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        """``counts``: of the metrics. ``pace``: how fast one node may speak, whatever it connects for."""
+        self._counts = counts if counts is not None else Counter()
+        self._pace = pace if pace is not None else messages_pace()
         self._plane = plane
         self._nodes = nodes
         self._clock = clock
@@ -53,18 +68,32 @@ class NodeService:
             _log.warning("node at %s: %s", context.peer(), refused)
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(refused))
         try:
+            self._take(node)
             session = self._nodes.begin(node, self._offer(node, first), _host(context.peer()))
+        except TooFast as refused:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(refused))
         except (ValueError, Refused) as wrong:
             _log.warning("node %s: %s", node, wrong)
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(wrong)[:_LONGEST_REASON])
         _log.info("node %s connected from %s", node, context.peer())
         try:
             await self._serve(session, context)
+        except TooFast as refused:
+            _log.warning("node %s: %s", node, refused)
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(refused))
         finally:
             self._nodes.end(session)
             _log.info("node %s disconnected", node)
         if session.ended.value is not None:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, session.ended.value)
+
+    def _take(self, node: str) -> None:
+        """Raises TooFast."""
+        try:
+            self._pace.take(node, self._clock())
+        except TooFast:
+            self._counts[REFUSED_FOR_PACE, "message"] += 1
+            raise
 
     def _caller(self, context: Any) -> str:
         """The node's name. Raises NotEnrolled."""
@@ -76,6 +105,9 @@ class NodeService:
         if caller.node_name is None or caller.trust_domain != self._plane.mesh.settings.trust_domain:
             raise NotEnrolled(f"{caller} is not a node of this mesh")
         self._nodes.check(caller.node_name, pem)
+        serial = x509.load_pem_x509_certificate(pem).serial_number
+        if serial in self._plane.inputs.revoked_certificates:
+            raise NotEnrolled(f"the certificate {serial:x} was revoked")
         return caller.node_name
 
     def _offer(self, node: str, first: bytes) -> Offer:
@@ -102,15 +134,16 @@ class NodeService:
 
     async def _read(self, session: Session, context: Any) -> None:
         while (request := await context.read()) is not grpc.aio.EOF:
+            self._take(session.node)
             try:
                 message = json.loads(request)
                 if "health" in message:
                     health = message["health"]
                     reason = str(health["reason"])[:_LONGEST_REASON]
                     self._nodes.reported(session, Health(health["healthy"] is True, reason))
-                if "statistics" in message:
-                    answer = message["statistics"]
-                    self._nodes.answered(session, int(answer["id"]), answer["text"])
+                for about in QUESTIONS:
+                    if about in message:
+                        self._nodes.answered(session, int(message[about]["id"]), message[about]["text"])
                 if message.get("leaving") is True:
                     self._nodes.leave(session)
             except (ValueError, KeyError, TypeError, AttributeError):
@@ -125,8 +158,7 @@ class NodeService:
 
         async def ask() -> None:
             while True:
-                number, proxy = await session.questions.get()
-                await send({"statistics": {"id": number, "proxy": proxy}})
+                await send(await session.questions.get())
 
         async def plan() -> None:
             async for plan in self._plane.node_plan(session.node):

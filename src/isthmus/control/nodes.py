@@ -18,7 +18,11 @@ from isthmus.model.offer import Offer, Scope, SidecarOffer, offer_from_json, off
 
 FILE = "nodes.json"
 _NOTHING = '{"members": [], "evicted": {}, "certified": [], "denied": []}'
-_STATISTICS_SECONDS = 5.0
+STATISTICS = "statistics"
+LOOK = "look"
+QUESTIONS = (STATISTICS, LOOK)
+"""What a node is asked of one of its Envoys: its metrics, and what it runs (``proxy/look.py``)."""
+_ANSWER_SECONDS = 10.0
 NODE_TTL = timedelta(hours=24)
 """Of a node's own certificate. Long against a workload's: a control plane that is away must not cost a node its
 membership."""
@@ -71,8 +75,8 @@ class Session:
 
     node: str
     ended: Latest[str | None] = field(default_factory=lambda: Latest(None))
-    questions: asyncio.Queue[tuple[int, str]] = field(default_factory=asyncio.Queue)
-    """Whose statistics are wanted: a number for the answer, and the proxy's id."""
+    questions: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
+    """Messages that ask: under one of QUESTIONS a number for the answer, the proxy's id, and what else it takes."""
     answers: dict[int, asyncio.Future[str | None]] = field(default_factory=dict)
 
 
@@ -123,6 +127,12 @@ class Nodes:
         now = self._clock()
         return frozenset(one.identity for one in self._denied.values() if one.expires > now)
 
+    @property
+    def denied_certificates(self) -> tuple[Certified, ...]:
+        """Those of evicted nodes, and of machines whose name another has now, that have not ended."""
+        now = self._clock()
+        return tuple(one for one in self._denied.values() if one.expires > now)
+
     def admit(self, name: str, scope: Scope, leaf: str | None = None) -> None:
         """The node showed its join token: from now on it may be this.
 
@@ -134,7 +144,9 @@ class Nodes:
         known = self._members.get(name)
         offer = known.offer if known is not None and known.scope == scope else None
         self._members[name] = Member(name, scope, self._clock(), offer, away_since=self._clock())
-        self._end_session(name, "the node joined again")
+        self._end_session(
+            name, f"a machine joined as {name} since, with a new token: every machine needs a name of its own"
+        )
         self._tell()
 
     def evict(self, name: str) -> tuple[Certified, ...]:
@@ -198,7 +210,7 @@ class Nodes:
         other = next((one.name for one in self._members.values() if one.name != name and _same(one.offer, offer)), None)
         if other is not None:
             raise Refused(f"the node {other} carries this already ({offer.scope})")
-        self._end_session(name, "the node connected again")
+        self._end_session(name, f"another connected as {name}, with a copy of this state: each needs its own token")
         session = self._sessions[name] = Session(name)
         self._members[name] = replace(member, offer=offer, address=address, away_since=None)
         self._tell()
@@ -228,28 +240,35 @@ class Nodes:
 
     async def statistics(self, node: str, proxy_id: str) -> str:
         """Those of an Envoy on another machine, as Envoy prints them. Raises EnvoyFailed: not to be had now."""
+        return await self._ask(node, STATISTICS, {"proxy": proxy_id})
+
+    async def look(self, node: str, proxy_id: str, known: str) -> str:
+        """What an Envoy on another machine runs, as ``proxy/look.py`` packs it. Raises EnvoyFailed: it is not said."""
+        return await self._ask(node, LOOK, {"proxy": proxy_id, "known": known})
+
+    async def _ask(self, node: str, about: str, question: dict[str, str]) -> str:
         session = self._sessions.get(node)
         if session is None:
             raise EnvoyFailed(f"the node {node} is not connected")
         number = self._asked = self._asked + 1
         session.answers[number] = answer = asyncio.get_running_loop().create_future()
         try:
-            session.questions.put_nowait((number, proxy_id))
-            async with asyncio.timeout(_STATISTICS_SECONDS):
+            session.questions.put_nowait({about: {"id": number, **question}})
+            async with asyncio.timeout(_ANSWER_SECONDS):
                 found: str | None = await answer
         except TimeoutError:
             found = None
         finally:
             del session.answers[number]
         if found is None:
-            raise EnvoyFailed(f"the node {node} has no statistics of {proxy_id}")
+            raise EnvoyFailed(f"the node {node} does not say what {question['proxy']} does ({about})")
         return found
 
-    def answered(self, session: Session, number: int, text: str | None) -> None:
-        """What a node says to :meth:`statistics`."""
+    def answered(self, session: Session, number: int, text: object) -> None:
+        """What a node says to a question: text; anything else is no answer."""
         waiting = session.answers.get(number)
         if waiting is not None and not waiting.done():
-            waiting.set_result(text)
+            waiting.set_result(text if isinstance(text, str) else None)
 
     def connected(self, name: str) -> bool:
         return name in self._sessions

@@ -10,6 +10,7 @@ from isthmus import __version__
 from isthmus.control.asked import Asked
 from isthmus.control.bundles import bearer_token
 from isthmus.model.mesh import Mesh
+from isthmus.model.offer import LOCAL_NODE
 from isthmus.model.rego import RegoPolicy
 
 MODULE = "isthmus.decide.rego.server"
@@ -46,7 +47,18 @@ def _log(policy: RegoPolicy, asked: Asked) -> Mapping[str, Any]:
 
 
 def settings(asked: Asked) -> Mapping[str, Any]:
+    return {"policies": {policy.key: policy_settings(policy, asked) for policy in _told(asked)}}
+
+
+def _told(asked: Asked) -> tuple[RegoPolicy, ...]:
     """Policies that CUSTOM ones ask are told to all: where those hold is theirs to say."""
     policies = rego_policies(asked.mesh)
-    told = (*asked.held(policies), *(policy for policy in policies if policy.provider is not None))
-    return {"policies": {policy.key: policy_settings(policy, asked) for policy in told}}
+    return (*asked.held(policies), *(policy for policy in policies if policy.provider is not None))
+
+
+def node_bundles(asked: Asked) -> tuple[str, ...]:
+    """The digests of the bundles that the node decides by: no other is its business. None of one that runs no proxy."""
+    if asked.node != LOCAL_NODE and not any(proxy.node == asked.node for proxy in asked.mesh.proxies):
+        return ()
+    active = asked.world.rego_bundles
+    return tuple(sorted({active[policy.key].digest for policy in _told(asked) if policy.key in active}))

@@ -14,7 +14,7 @@ from isthmus.config.decode import Unreadable
 from isthmus.config.documents import read
 from isthmus.config.parse import parse
 from isthmus.config.resource import Document
-from isthmus.control.asked import ReadSecret, no_secret
+from isthmus.control.asked import Asked, ReadSecret, no_secret
 from isthmus.control.decisions import planned_services
 from isthmus.control.desired import (
     Node,
@@ -24,6 +24,7 @@ from isthmus.control.desired import (
     workload_environment,
 )
 from isthmus.control.registrations import planned_registrations
+from isthmus.control.rego import node_bundles
 from isthmus.diag import Ref, Report
 from isthmus.errors import Refused
 from isthmus.kinds.shape.service_account import service_account_problem
@@ -168,7 +169,7 @@ def node_plan(
         proxies=planned_proxies(mesh, world, name),
         registrations=planned_registrations(mesh, name, svid_ttl),
         services=planned_services(mesh, world, name, secret),
-        bundles=tuple(sorted({bundle.digest for bundle in world.rego_bundles.values()})),
+        bundles=node_bundles(Asked(mesh, world, name, secret)),
         workloads=tuple(
             _program(mesh, world, workload)
             for workload in mesh.workloads

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from cryptography import x509
+
 from isthmus.control.control_plane import ControlPlane
 from isthmus.control.desired import credentials
 from isthmus.control.nodes import NODE_TTL, Nodes
@@ -95,13 +97,20 @@ class Roster:
             raise NotEnrolled(f"{peer} is not {proxy.identity}")
         if peer.uri in self._plane.inputs.revoked:
             raise NotEnrolled(f"{peer} was revoked")
+        self._check_certificate(peer_pem)
         if self._nodes is not None:
             self._nodes.check_proxy(peer_pem, proxy.node)
 
     def check_node(self, node: str, peer_pem: bytes) -> None:
         """Raises NotEnrolled for a node that was put out, by its certificate (PEM, verified by the handshake)."""
+        self._check_certificate(peer_pem)
         if self._nodes is not None and node != LOCAL_NODE:
             self._nodes.check(node, peer_pem)
+
+    def _check_certificate(self, peer_pem: bytes) -> None:
+        serial = x509.load_pem_x509_certificate(peer_pem).serial_number
+        if serial in self._plane.inputs.revoked_certificates:
+            raise NotEnrolled(f"the certificate {serial:x} was revoked")
 
     def _proxies_of(self, node: str) -> tuple[Proxy, ...]:
         return tuple(proxy for proxy in self._plane.mesh.proxies if proxy.node == node)

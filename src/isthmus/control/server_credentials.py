@@ -94,6 +94,8 @@ def _client_roots(mesh: Mesh, gateway: Gateway, tls: ServerTls, world: World) ->
     digests = [secret.digest for secret in secrets if secret is not None]
     if len(digests) == 1 + len(tls.validation.crl_secrets):
         versions = [*digests, fetched.version] if fetched is not None else digests
+        # If the CA is ours: what we revoked is in the secret, too.
+        versions += [world.own_lists] if world.own_lists else []
         yield PlannedCredential(client_roots_in_force(tls, gateway.namespace, world), "~".join(versions))
 
 

@@ -106,7 +106,13 @@ def to_json(message: Message) -> Any:
 
 
 def from_json(text: str, full_name: str) -> Message:
-    """Parse protobuf JSON (such as Envoy's admin answers) into ``full_name``; fields unknown here are dropped."""
+    """Parse protobuf JSON (such as Envoy's admin answers) into ``full_name``; fields unknown here are dropped.
+
+    Raises ValueError for what is no such thing.
+    """
     message: Message = message_class(full_name)()
-    json_format.Parse(text, message, ignore_unknown_fields=True, descriptor_pool=_pool())
+    try:
+        json_format.Parse(text, message, ignore_unknown_fields=True, descriptor_pool=_pool())
+    except json_format.ParseError as broken:
+        raise ValueError(str(broken)) from broken
     return message

@@ -58,16 +58,12 @@ FILTERS: tuple[Filter[Any], ...] = (
 )
 
 
-def build_chain(configs: Mapping[type, Any]) -> list[Any]:
+def chain_parts(configs: Mapping[type, Any]) -> Iterator[tuple[Filter[Any], Any]]:
     """The HttpFilters of a connection manager, in the order of :data:`FILTERS`, from configurations by their type.
 
-    Raises ValueError for a type that belongs to no filter: a policy must not get lost.
+    Each with the filter that made it. Raises ValueError for a type that belongs to no filter: a policy must not get
+    lost.
     """
-    return [message for _, message in chain_parts(configs)]
-
-
-def chain_parts(configs: Mapping[type, Any]) -> Iterator[tuple[Filter[Any], Any]]:
-    """The same, each message with the filter that made it."""
     unknown = set(configs) - {filter_.config for filter_ in FILTERS}
     if unknown:
         raise ValueError(f"no filter takes {', '.join(sorted(config.__name__ for config in unknown))}")

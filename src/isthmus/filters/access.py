@@ -1,9 +1,9 @@
 """AccessPolicies: one RBAC filter of action ALLOW, whose policies have conditions (CEL) that Envoy evaluates itself.
 
-Never a condition in a DENY: an error there would let the request pass, here it lets nobody in. Beside the rules that
-are enforced stand shadow rules, which only note the first check that no rule passed: the reason, should it be refused.
-They have no conditions, and nothing that they say can refuse a request. What they say is known once the request is
-answered; where answers themselves tell it, they stand in a filter of their own before.
+Never a condition in a DENY: an error there would let the request pass, here it lets nobody in. In a filter before it
+stand shadow rules, which only note the first check that no rule passed: the reason, should it be refused. They have no
+conditions, and nothing that they say can refuse a request. The filter is another because what one notes is known only
+when its own refusal has been answered, and the answer tells: who brought no credential gets 401.
 """
 
 from __future__ import annotations
@@ -15,14 +15,24 @@ from functools import lru_cache
 from typing import Any
 
 from isthmus.envoy_api import any_of as packed
-from isthmus.envoy_api.packages import composite_v3, core_v3, expr_v1alpha1, rbac_config_v3, rbac_v3
+from isthmus.envoy_api.packages import (
+    accesslog_v3,
+    composite_v3,
+    core_v3,
+    expr_v1alpha1,
+    http_connection_manager_v3,
+    matcher_v3,
+    protobuf,
+    rbac_config_v3,
+    rbac_v3,
+)
 from isthmus.filters.filter import Filter, http_filter
 from isthmus.filters.matcher_tree import build_tree
 from isthmus.filters.predicate import build_policies
 from isthmus.filters.rbac import METADATA, enforced_prefix
 from isthmus.filters.rbac_tree import AXES, grow
 from isthmus.filters.rbac_tree import SMALLEST as FEWEST_IN_TREE
-from isthmus.model.access import AccessRule, Alternative, alternatives, explain
+from isthmus.model.access import NOTED_KEY, AccessRule, Alternative, Check, alternatives, explain
 from isthmus.model.reach import worthwhile
 
 NAME = "isthmus.access"
@@ -31,6 +41,7 @@ _PREFIX = enforced_prefix("access")
 RULE_KEY = f"{_PREFIX}enforced_effective_policy_id"
 """Key of the rule that let the request in."""
 
+_FORBIDDEN, _UNAUTHORIZED = 403, 401
 _ALLOW, _LOG = (rbac_config_v3.RBAC.Action.Value(name) for name in ("ALLOW", "LOG"))
 _CEL = core_v3.CelExpressionConfig(
     enable_string_conversion=True, enable_string_concat=True, enable_string_functions=True
@@ -47,35 +58,28 @@ class Access:
     rules: tuple[AccessRule, ...] | None
     introspection: bool = False
     by_route: bool = False
-    explains: bool = True
-    """Whether its own filter has the shadow rules."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccessReasons:
-    """The shadow rules of ``access``, in a filter of their own."""
+    """The shadow rules of ``access``."""
 
     access: Access
 
 
 class _Part(Enum):
-    """What a filter of it has."""
+    """Which of the two filters is meant."""
 
-    BOTH = "both"
     RULES = "rules"
     REASONS = "reasons"
 
 
 def _build(config: Access) -> tuple[Any, ...]:
-    return (http_filter(NAME, _built(config, _part(config))),)
+    return (http_filter(NAME, _built(config, _Part.RULES)),)
 
 
 def _build_reasons(config: AccessReasons) -> tuple[Any, ...]:
     return (http_filter(REASONS_NAME, _built(config.access, _Part.REASONS)),)
-
-
-def _part(config: Access) -> _Part:
-    return _Part.BOTH if config.explains else _Part.RULES
 
 
 def _built(config: Access, part: _Part) -> Any:
@@ -95,7 +99,7 @@ def _gather(reaches: Sequence[Any]) -> Any:
 
 
 def _build_route(config: Access) -> Any:
-    return rbac_v3.RBACPerRoute(rbac=_rbac(config, _part(config)))
+    return rbac_v3.RBACPerRoute(rbac=_rbac(config, _Part.RULES))
 
 
 def _build_route_reasons(config: AccessReasons) -> Any:
@@ -111,12 +115,7 @@ def _rbac(config: Access, part: _Part) -> Any:
 @lru_cache(maxsize=16384)
 def _message(rules: tuple[AccessRule, ...], introspection: bool, part: _Part) -> Any:
     """The configuration of the filter that asks some rules; shared, for most of many leaves stay as they were."""
-    built = rbac_v3.RBAC()
-    if part is not _Part.REASONS:
-        built.MergeFrom(_enforced(rules, introspection))
-    if part is not _Part.RULES:
-        built.MergeFrom(_explaining(rules, introspection))
-    return built
+    return _enforced(rules, introspection) if part is _Part.RULES else _explaining(rules, introspection)
 
 
 def _enforced(rules: tuple[AccessRule, ...], introspection: bool) -> Any:
@@ -158,6 +157,35 @@ def _policies(one: Alternative) -> Iterator[tuple[str, Any]]:
 def log_fields() -> Mapping[str, str]:
     """Access log fields: the rule of an AccessPolicy that let the request in."""
     return {"access_rule": f"%DYNAMIC_METADATA({METADATA}:{RULE_KEY})%"}
+
+
+def unauthenticated_mapper(challenge: str) -> Any:
+    """A ResponseMapper that makes the refusal of who brought no credential, and no other, a 401 with its challenge.
+
+    Source: RFC 9110, sections 11.6.1 and 15.5.2.
+    """
+    refused = core_v3.RuntimeUInt32(default_value=_FORBIDDEN, runtime_key="isthmus.access.forbidden")
+    comparison = accesslog_v3.ComparisonFilter(op=accesslog_v3.ComparisonFilter.Op.Value("EQ"), value=refused)
+    noted = accesslog_v3.MetadataFilter(
+        matcher=matcher_v3.MetadataMatcher(
+            filter=METADATA,
+            path=[matcher_v3.MetadataMatcher.PathSegment(key=NOTED_KEY)],
+            value=matcher_v3.ValueMatcher(string_match=matcher_v3.StringMatcher(exact=Check.AUTHENTICATED.key)),
+        ),
+        match_if_key_not_found=protobuf.BoolValue(value=False),
+    )
+    both = accesslog_v3.AndFilter(
+        filters=[
+            accesslog_v3.AccessLogFilter(status_code_filter=accesslog_v3.StatusCodeFilter(comparison=comparison)),
+            accesslog_v3.AccessLogFilter(metadata_filter=noted),
+        ]
+    )
+    header = core_v3.HeaderValue(key="www-authenticate", value=challenge)
+    return http_connection_manager_v3.ResponseMapper(
+        filter=accesslog_v3.AccessLogFilter(and_filter=both),
+        status_code=protobuf.UInt32Value(value=_UNAUTHORIZED),
+        headers_to_add=[core_v3.HeaderValueOption(header=header)],
+    )
 
 
 _TYPES = (rbac_v3.RBAC.DESCRIPTOR.full_name, composite_v3.Composite.DESCRIPTOR.full_name)

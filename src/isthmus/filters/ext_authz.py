@@ -6,8 +6,9 @@ marked ones alone. Each provider has a mark of its own, so that two that match a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from isthmus.envoy_api import duration
@@ -26,7 +27,7 @@ from isthmus.filters.filter import Filter, http_filter
 from isthmus.filters.jwt_authn import NAME as JWT_AUTHN
 from isthmus.filters.rbac import METADATA, NamedRule, build_rules
 from isthmus.filters.string_matcher import build_string_matcher
-from isthmus.model.consumer import CLIENT, CLIENT_KEYS
+from isthmus.model.consumer import ANSWERED_KEY, CLIENT, CLIENT_KEYS, EXTERNAL, EXTERNAL_KEY
 from isthmus.model.match import wildcard
 from isthmus.model.rego import POLICIES
 from isthmus.model.settings import ExtAuthz
@@ -70,41 +71,49 @@ def _count(config: Custom | CustomAfter | None) -> int:
 
 
 def _build(config: Custom) -> tuple[Any, ...]:
-    asked = tuple(
-        message
-        for index, one in enumerate(config.providers)
-        for message in (
-            http_filter(f"isthmus.custom.{index}", _build_mark(f"istio_ext_authz_{index}_", one)),
-            http_filter(f"isthmus.ext_authz.{one.provider.name}", _build_ext_authz(f"istio_ext_authz_{index}_", one)),
-        )
-    )
-    return (*asked, http_filter("isthmus.custom.client", _build_forget())) if asked else ()
+    return tuple(_in_turn(config.providers, after=False))
 
 
-def _build_forget() -> Any:
+def _build_after(config: CustomAfter) -> tuple[Any, ...]:
+    return tuple(_in_turn(config.providers, after=True))
+
+
+def _in_turn(providers: tuple[CustomProvider, ...], *, after: bool) -> Iterator[Any]:
+    """Marks and names of its own for each place: both may stand in one chain, of the same provider even."""
+    named, mark = ("_after", "isthmus_after") if after else ("", "istio_ext_authz")
+    for external, group in groupby(enumerate(providers), key=lambda one: one[1].provider.rego is None):
+        asked = tuple(group)
+        first = asked[0][0]
+        if external:
+            yield http_filter(f"isthmus.custom{named}.external.{first}", _build_metadata(_external(True)))
+        for index, one in asked:
+            prefix = f"{mark}_{index}_"
+            yield http_filter(f"isthmus.custom{named}.{index}", _build_mark(prefix, one))
+            built = _build_ext_authz(prefix, one, after=after)
+            yield http_filter(f"isthmus.ext_authz{named}.{one.provider.name}", built)
+        if external:
+            over = (_external(False),) if after else (_external(False), _nobody())
+            yield http_filter(f"isthmus.custom{named}.client.{first}", _build_metadata(*over))
+
+
+def _external(asked: bool) -> Any:
+    """Whether somebody who is none of ours is asked now: why he refuses is not for the mesh's reasons."""
+    value = protobuf.Struct(fields={EXTERNAL_KEY: protobuf.Value(bool_value=asked)})
+    return set_metadata_v3.Metadata(metadata_namespace=EXTERNAL, allow_overwrite=True, value=value)
+
+
+def _nobody() -> Any:
     """What a provider wrote stays for policies to ask, but not who the client is: that is ours to say, further down.
 
     Each key becomes null, whatever it was.
     """
     nobody = protobuf.Struct(fields={key: protobuf.Value(null_value=0) for key in CLIENT_KEYS})
-    return set_metadata_v3.Config(
-        metadata=[set_metadata_v3.Metadata(metadata_namespace=CLIENT, allow_overwrite=True, value=nobody)]
-    )
+    nobody.fields[ANSWERED_KEY].bool_value = False
+    return set_metadata_v3.Metadata(metadata_namespace=CLIENT, allow_overwrite=True, value=nobody)
 
 
-def _build_after(config: CustomAfter) -> tuple[Any, ...]:
-    """Marks and names of its own: both filters may stand in one chain, of the same provider even."""
-    return tuple(
-        message
-        for index, one in enumerate(config.providers)
-        for message in (
-            http_filter(f"isthmus.custom_after.{index}", _build_mark(f"isthmus_after_{index}_", one)),
-            http_filter(
-                f"isthmus.ext_authz_after.{one.provider.name}",
-                _build_ext_authz(f"isthmus_after_{index}_", one, after=True),
-            ),
-        )
-    )
+def _build_metadata(*written: Any) -> Any:
+    return set_metadata_v3.Config(metadata=written)
 
 
 def _build_mark(mark: str, one: CustomProvider) -> Any:

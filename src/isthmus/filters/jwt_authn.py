@@ -13,13 +13,14 @@ from typing import Any
 from isthmus.envoy_api.packages import core_v3, jwt_authn_v3, protobuf, route_v3
 from isthmus.filters.filter import Filter, http_filter
 from isthmus.model.key_set import NO_KEYS
+from isthmus.model.oidc import SESSION
 from isthmus.model.policy import JwtRule
 
 NAME = "envoy.filters.http.jwt_authn"
 PAYLOAD = "payload"
 """The verified payload's key in the dynamic metadata of :data:`NAME`."""
 HEADER = "header"
-"""The verified token's JOSE header, likewise."""
+"""The verified token's JOSE header, likewise; that of a session's ID token: :data:`isthmus.model.oidc.SESSION`."""
 FAILURE = "jwt_failure"
 """Key of the reason of a refusal (``code``, ``message``) in the same metadata."""
 KEYLESS_FAILURE = "jwks_unavailable"
@@ -180,7 +181,7 @@ def _build_provider(one: JwtProviderConfig, config: JwtAuthn) -> Any:
                 jwt_authn_v3.JwtClaimToHeader(header_name=header, claim_name=claim)
                 for header, claim in rule.output_claim_to_headers
             ],
-            "header_in_metadata": HEADER,
+            "header_in_metadata": HEADER if one.login is None else f"{SESSION}{one.login}",
             "failed_status_in_metadata": FAILURE if one.jwks is not None else KEYLESS_FAILURE,
         }
     normalized = jwt_authn_v3.JwtProvider.NormalizePayload(

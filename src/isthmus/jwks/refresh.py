@@ -17,8 +17,6 @@ class Pace:
     first_retry: timedelta = timedelta(milliseconds=250)
     longest_retry: timedelta = timedelta(seconds=60)
     """After failures: doubled from the first to the longest."""
-    rest: timedelta = timedelta(seconds=5)
-    """Between two fetches of which somebody asked for the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +35,15 @@ class Schedule:
     """Why the latest fetch brought nothing; None: it brought ``keys``."""
     failures: int = 0
     """Since the last success."""
-    tried_at: datetime | None = None
 
     def succeeded(self, keys: KeySet, now: datetime, pace: Pace) -> Schedule:
-        return Schedule(due=now + pace.refresh, keys=keys, fetched_at=now, error=None, tried_at=now)
+        return Schedule(due=now + pace.refresh, keys=keys, fetched_at=now, error=None)
 
     def failed(self, error: str, now: datetime, pace: Pace, jitter: float) -> Schedule:
         """``jitter``, from 0 to 1, spreads the retries over the latter half of the back-off."""
         doublings = min(self.failures, 32)
         back_off = min(pace.first_retry * 2**doublings, pace.longest_retry) * (0.5 + jitter / 2)
-        return replace(self, due=now + back_off, error=error, failures=self.failures + 1, tried_at=now)
-
-    def hurried(self, now: datetime, pace: Pace) -> Schedule:
-        """Somebody has reason to think that the keys have changed: fetch at once, or when ``rest`` is over."""
-        earliest = now if self.tried_at is None else max(now, self.tried_at + pace.rest)
-        return replace(self, due=min(self.due, earliest))
+        return replace(self, due=now + back_off, error=error, failures=self.failures + 1)
 
     def wait(self, now: datetime, pace: Pace) -> timedelta:
         """How long until it is due. A clock that was set back must not stop the fetching: then it is due now."""

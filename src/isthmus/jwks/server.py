@@ -7,7 +7,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -47,7 +47,6 @@ class _Watched:
 
     source: JwksSource
     schedule: Schedule
-    hurry: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def _now() -> datetime:
@@ -100,12 +99,6 @@ class JwksService:
         self._fixed[issuer] = JwksStatus(before.keys, None, error, stale=before.keys is not None)
         self._arrange()
 
-    def refetch(self, source: JwksSource) -> None:
-        """Fetch soon: somebody met a token that the keys do not fit. At most every ``Pace.rest``; else no effect."""
-        if watched := self._watched.get(source):
-            watched.schedule = watched.schedule.hurried(self._clock(), self._pace)
-            watched.hurry.set()
-
     async def run(self) -> None:
         """Fetch until cancelled."""
         running: dict[_Watched, asyncio.Task[None]] = {}
@@ -133,7 +126,9 @@ class JwksService:
 
     async def _keep(self, watched: _Watched) -> None:
         while True:
-            await self._sleep_until_due(watched)
+            if wait := watched.schedule.wait(self._clock(), self._pace):
+                await asyncio.sleep(min(wait, _LONGEST_SLEEP).total_seconds())
+                continue
             try:
                 keys = await self._fetcher.fetch(watched.source)
             except JwksUnavailable as fault:
@@ -142,15 +137,6 @@ class JwksService:
             else:
                 self._counts["pilot_jwks_resolver_network_fetch_success_total",] += 1
                 await self._succeeded(watched, keys)
-
-    async def _sleep_until_due(self, watched: _Watched) -> None:
-        while wait := watched.schedule.wait(self._clock(), self._pace):
-            watched.hurry.clear()
-            try:
-                async with asyncio.timeout(min(wait, _LONGEST_SLEEP).total_seconds()):
-                    await watched.hurry.wait()
-            except TimeoutError:
-                continue
 
     async def _succeeded(self, watched: _Watched, keys: KeySet) -> None:
         before, now = watched.schedule, self._clock()

@@ -11,12 +11,11 @@ from isthmus.config.parse import parse
 from isthmus.config.resource import Resource
 from isthmus.diag import Code, Report, Severity, Source
 from isthmus.kinds.shape.conversion import converted
+from isthmus.kinds.shape.ext_authz_provider import GrpcProviderSpec, HttpProviderSpec
 from isthmus.kinds.shape.host import full_host
 from isthmus.kinds.shape.kind import Kind
 from isthmus.kinds.shape.mesh_config import (
     MESH_CONFIG,
-    GrpcProviderSpec,
-    HttpProviderSpec,
     MeshConfig,
     ProviderSpec,
     camel_case,

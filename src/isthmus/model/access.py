@@ -7,7 +7,7 @@ order in which a refusal is explained: the first that no rule passes is the reas
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from isthmus.diag import Origin
@@ -15,13 +15,18 @@ from isthmus.model.attachment import Attachment
 from isthmus.model.consumer import CLIENT
 from isthmus.model.match import Exact, Present
 from isthmus.model.predicate import (
+    FALSE,
     TRUE,
     Claim,
+    Destination,
+    DestinationPort,
     FilterMetadata,
     Leaf,
     Predicate,
     all_of,
     any_of,
+    bind,
+    leaves,
     negate,
     transform,
 )
@@ -45,8 +50,8 @@ class Check(Enum):
 
     @property
     def key(self) -> str:
-        """Its name in the proxy: names are asked there in alphabetical order."""
-        return f"{list(Check).index(self)}:{self.value}"
+        """Its name in the proxy: names are asked there in alphabetical order, as :func:`explain` has them."""
+        return f"{(list(Check).index(self) + 1) % len(Check)}:{self.value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +82,32 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
-    """``checks``: those with something to ask, OPERATION and CONDITION aside, in order."""
+    """``checks``: those with something to ask, OPERATION and CONDITION aside, in order.
+
+    ``whoever_says``: it asks what a token says, and not whose token it is. ``among_issuers``: the rule where tokens of
+    several issuers are taken, if it is another there: the claim ``groups`` is of nobody whom the rule means.
+    """
 
     name: str
     """As logs have it."""
     checks: tuple[tuple[Check, Predicate], ...]
     ways: tuple[Way, ...]
     origin: Origin
+    whoever_says: bool = False
+    among_issuers: AccessRule | None = None
 
     @property
     def operation(self) -> Predicate:
         return any_of(*(way.operation for way in self.ways))
+
+    def at(self, destination: Destination, *, issuers: int) -> AccessRule | None:
+        """The rule at one port, where tokens of so many ``issuers`` are taken; None: it is of other ports."""
+        rule = self.among_issuers if issuers > 1 and self.among_issuers is not None else self
+        if not any(isinstance(leaf, DestinationPort) for leaf in leaves(rule.operation)):
+            return rule
+        ways = (replace(way, operation=bind(way.operation, destination)) for way in rule.ways)
+        left = tuple(way for way in ways if way.operation != FALSE)
+        return replace(rule, ways=left) if left else None
 
     def up_to(self, last: Check) -> Predicate:
         """All that is asked up to ``last``."""
@@ -152,27 +172,28 @@ def _introspected(leaf: Leaf) -> Predicate:
     return any_of(*(FilterMetadata(CLIENT, path, leaf.match, listed) for listed in (True, False)))
 
 
-MOST_EXPLAINED = 64
-"""Rules in one list up to which a refusal is explained: to ask all checks of many once more costs too much."""
-
-
 def explain(rules: Sequence[AccessRule], *, introspection: bool) -> tuple[tuple[Check, Predicate], ...]:
-    """By check, in order: true if no rule passes all checks up to it. The last is always true.
+    """By check, in the order to be asked: the first that is true is the reason of a refusal, and one is.
 
-    The first that is true is the reason of a refusal. Of more rules than MOST_EXPLAINED none is told apart.
+    CONDITION comes first, true if a rule passes all checks: so what is let in is asked once, and as a rule only up to
+    the rule that lets it in. The others are true if no rule passes all checks up to them.
     """
-    if len(rules) > MOST_EXPLAINED:
-        return ((Check.OPERATION, TRUE),)
-    found: list[tuple[Check, Predicate]] = []
+    asked: list[tuple[Check, Predicate]] = []
     last: Predicate | None = None
     for check in Check:
-        if check is Check.CONDITION:
-            break
-        passed = any_of(*(_passed(rule, check, introspection) for rule in rules))
+        passed = TRUE if check is Check.CONDITION else _some_pass(rules, check, introspection)
         if passed not in (last, TRUE):
-            found.append((check, negate(passed)))
-        last = passed
-    return (*found, (Check.CONDITION, TRUE))
+            asked.append((check, passed))
+            last = passed
+    if last is None:
+        return ((Check.CONDITION, TRUE),)
+    missed = ((check, negate(passed)) for check, passed in asked[:-1])
+    condition = () if last == FALSE else ((Check.CONDITION, last),)
+    return (*condition, *missed, (asked[-1][0], TRUE))
+
+
+def _some_pass(rules: Sequence[AccessRule], check: Check, introspection: bool) -> Predicate:
+    return any_of(*dict.fromkeys(_passed(rule, check, introspection) for rule in rules))
 
 
 def _passed(rule: AccessRule, check: Check, introspection: bool) -> Predicate:

@@ -21,6 +21,9 @@ from isthmus.model.attachment import Attachment
 ACCEPTS = "isthmus.accepts"
 """The key of ext_authz' context extensions whose value is :attr:`Accepted.text`."""
 
+API_KEY_SCHEME = "ApiKey"
+"""What ``www-authenticate`` calls it (RFC 9110, section 11.1)."""
+
 
 @dataclass(frozen=True, slots=True)
 class ApiKeyMethod:
@@ -94,6 +97,12 @@ class ClientAuthentication:
     oidc: tuple[Any, ...] = ()
     """Logins of browsers (``model/oidc.py``)."""
 
+    @property
+    def token_issuers(self) -> frozenset[str]:
+        """Those that its methods name: of tokens, of answers about tokens, and of logins."""
+        tokens = (issuer for method in self.jwt for issuer in method.issuers)
+        return frozenset((*tokens, *(one.issuer for one in (*self.introspection, *self.oidc))))
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
@@ -109,6 +118,8 @@ class Accepted:
     introspection: str | None = None
     """:attr:`IntrospectionMethod.key`: one at most, for nobody but its issuer should get to see a token."""
     introspection_bound: bool = False
+    logins: tuple[str, ...] = ()
+    """Whose sessions are taken, by :attr:`isthmus.model.oidc.OidcLogin.key`: one at most."""
     oidc: tuple[Any, ...] = field(default=(), compare=True)
 
     @property
@@ -125,9 +136,10 @@ class Accepted:
             written["apiKey"] = {name: list(names) for name, names in places.items() if names}
         if self.certificate:
             written["certificate"] = True
-        issuers = sorted({*self.issuers, *(login.issuer for login in self.oidc[:1])})
-        if issuers:
-            written["issuers"] = issuers
+        if self.issuers:
+            written["issuers"] = list(self.issuers)
+        if self.logins:
+            written["logins"] = list(self.logins)
         if self.bound:
             written["bound"] = list(self.bound)
         if self.introspection is not None:
@@ -143,6 +155,7 @@ def united(policies: Iterable[ClientAuthentication]) -> Accepted | None:
     keys = [method for policy in policies for method in policy.api_keys]
     tokens = [method for policy in policies for method in policy.jwt]
     provider = next((method for policy in policies for method in policy.introspection), None)
+    logins = tuple(dict.fromkeys(method for policy in policies for method in policy.oidc))
     return Accepted(
         # Whoever goes past a login with what only looks like another credential has brought none.
         required=any(policy.required or policy.oidc for policy in policies),
@@ -152,7 +165,8 @@ def united(policies: Iterable[ClientAuthentication]) -> Accepted | None:
         bound=tuple(sorted({issuer for method in tokens if method.bound for issuer in method.issuers})),
         introspection=provider.key if provider is not None else None,
         introspection_bound=provider is not None and provider.bound,
-        oidc=tuple(dict.fromkeys(method for policy in policies for method in policy.oidc)),
+        logins=tuple(login.key for login in logins[:1]),
+        oidc=logins,
     )
 
 
@@ -166,7 +180,7 @@ def _places(keys: Iterable[ApiKeyMethod]) -> ApiKeyMethod:
 
 
 def read_accepted(text: str) -> Accepted:
-    """The inverse of :attr:`Accepted.text` (logins left out). Raises ValueError: it is not one."""
+    """The inverse of :attr:`Accepted.text` (of logins their keys). Raises ValueError: it is not one."""
     try:
         written: Mapping[str, Any] = json.loads(text)
         key, opaque = written.get("apiKey"), written.get("introspection")
@@ -177,6 +191,7 @@ def read_accepted(text: str) -> Accepted:
             issuers=tuple(written.get("issuers", ())),
             bound=tuple(written.get("bound", ())),
             introspection=None if opaque is None else opaque["provider"],
+            logins=tuple(written.get("logins", ())),
             introspection_bound=opaque is not None and opaque["bound"] is not False,
         )
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as wrong:

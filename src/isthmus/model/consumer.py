@@ -16,6 +16,11 @@ there has other keys, ``reason`` aside."""
 CLIENT_KEYS = ("consumer", "consumer_namespace", "groups", "plan", "method", "claims", "reason")
 """``groups``: a list; ``method``: how the client was verified; ``claims``: of an introspected token; ``reason``: of a
 refusal."""
+ANSWERED_KEY = "answered"
+"""True in the same metadata beside ``reason``: the service wrote a body of its own, which stays as it is."""
+EXTERNAL = "isthmus.custom"
+EXTERNAL_KEY = "external"
+"""True in the dynamic metadata of :data:`EXTERNAL` while external providers are asked: what they say is no reason."""
 CONSUMER_HEADER = "x-isthmus-consumer"
 """What tells the upstream who the client is, as ``namespace/name``; nobody else may say so."""
 

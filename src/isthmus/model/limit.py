@@ -29,6 +29,8 @@ class KeyKind(Enum):
 
 VERIFIED = frozenset({KeyKind.CLAIM, KeyKind.CONSUMER, KeyKind.TENANT, KeyKind.PLAN})
 """What is known only once somebody has been verified."""
+_CHOSEN = frozenset({KeyKind.ADDRESS, KeyKind.HEADER})
+"""Of what one client may have as many as it likes: headers it writes, and of IPv6 it may have many networks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,11 @@ class Limit:
     def early(self) -> bool:
         """Whether it needs nobody to be verified."""
         return not self.plans and not any(key.kind in VERIFIED for key in self.by)
+
+    @property
+    def clients_choose(self) -> bool:
+        """Whether one client can have as many buckets of it as it likes."""
+        return any(key.kind in _CHOSEN for key in self.by)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The Mesh: everything declared, folded together by ``compile.py``."""
+"""The Mesh: everything declared, folded together by ``compile/``."""
 
 from __future__ import annotations
 

@@ -276,6 +276,12 @@ CONTROL_PLANE_METRICS = (
         "When the answer that is stapled to a gateway's certificate ends, in Unix seconds; 0: there is none.",
         ("secret",),
     ),
+    Metric(
+        "isthmus_node_requests_refused_total",
+        MetricKind.COUNTER,
+        "What other machines asked too fast for; `kind`: certificate, token, message.",
+        ("kind",),
+    ),
     Metric("isthmus_nodes", MetricKind.GAUGE, "Other machines; `state`: connected, away, evicted.", ("state",)),
     Metric(
         "isthmus_drift",

@@ -69,6 +69,8 @@ class GatewayOffer:
     runtime: str
     """The node's own folder of Unix sockets."""
     published: Mapping[int, Address] = field(default_factory=dict)
+    control_plane: Address | None = None
+    """As the machine calls it; None: it did not say."""
 
     @property
     def scope(self) -> Scope:
@@ -101,6 +103,8 @@ class SidecarOffer:
     labels: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[OfferedPort, ...] = ()
     group: str | None = None
+    control_plane: Address | None = None
+    """As the machine calls it; None: it did not say."""
 
     @property
     def scope(self) -> Scope:
@@ -136,6 +140,7 @@ def offer_to_json(offer: Offer) -> dict[str, Any]:
                     {"declared": declared, "host": at.host, "port": at.port}
                     for declared, at in sorted(offer.published.items())
                 ],
+                "control_plane": _calls_to_json(offer.control_plane),
             }
         }
     return {
@@ -148,8 +153,18 @@ def offer_to_json(offer: Offer) -> dict[str, Any]:
             "labels": dict(offer.labels),
             "ports": [{"name": port.name, "number": port.number, "app": port.app} for port in offer.ports],
             "group": offer.group,
+            "control_plane": _calls_to_json(offer.control_plane),
         }
     }
+
+
+def _calls_to_json(to: Address | None) -> dict[str, Any] | None:
+    return None if to is None else {"host": to.host, "port": to.port}
+
+
+def _calls(data: dict[str, Any]) -> Address | None:
+    to = data.get("control_plane")
+    return None if to is None else Address(_text(to["host"]), _port(to["port"]))
 
 
 def offer_from_json(value: object) -> Offer:
@@ -171,6 +186,7 @@ def _gateway(data: dict[str, Any]) -> GatewayOffer:
         address=_ip(data["address"]),
         runtime=_folder(data["runtime"]),
         published={_port(one["declared"]): Address(_ip(one["host"]), _port(one["port"])) for one in data["published"]},
+        control_plane=_calls(data),
     )
 
 
@@ -186,6 +202,7 @@ def _sidecar(data: dict[str, Any]) -> SidecarOffer:
             OfferedPort(_text(port["name"]), _port(port["number"]), _port(port["app"])) for port in data["ports"]
         ),
         group=None if data["group"] is None else _text(data["group"]),
+        control_plane=_calls(data),
     )
 
 

@@ -16,6 +16,9 @@ from isthmus.model.policy import JwtRule, TokenHeader
 
 HEADER = "x-isthmus-login-"
 """In front of a login's key: the header in which the ID token goes from the login to its verification, in the proxy."""
+SESSION = "login:"
+"""In front of a login's key: the dynamic metadata of ``jwt_authn`` in which the JOSE header of its ID token stands.
+So whoever reads the payload beside it knows that a session was verified, and of which login, and no bearer token."""
 
 
 class ForwardToken(Enum):

@@ -8,11 +8,10 @@ Each code is asserted by name in a test (``tests/model/test_reason.py``); ``make
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from isthmus.model.access import ACCESS_ON_TCP, NOTED_KEY, Check
-from isthmus.model.consumer import CLIENT
+from isthmus.model.consumer import CLIENT, EXTERNAL, EXTERNAL_KEY
 from isthmus.model.reason_identity import CREDENTIAL_REASONS, IDENTITY_REASONS, TOKEN_REASONS
 from isthmus.model.reason_request import REQUEST_REASONS, UPSTREAM_REASONS
 from isthmus.model.refusal import (
@@ -32,20 +31,22 @@ _ACCESS, _LIMIT = Group.ACCESS, Group.LIMIT
 
 @dataclass(frozen=True, slots=True)
 class Teller:
-    """A filter whose service says the code itself: where it refused (``details``), in ``reason`` of ``namespace``."""
+    """A filter whose service says the code itself: where it refused (``details``), in ``reason`` of ``namespace``.
+
+    ``but_not``: namespace and key of what is true while somebody else's service is asked, whose word is none.
+    """
 
     details: str
     namespace: str
+    but_not: tuple[str, str] | None = None
 
 
 TELLERS: tuple[Teller, ...] = (
-    Teller("ext_authz_denied", CLIENT),
+    Teller("ext_authz_denied", CLIENT, (EXTERNAL, EXTERNAL_KEY)),
     Teller("request_rate_limited", "envoy.filters.http.ratelimit"),
 )
-"""Asked before all signs. Services of ours write there, and an external CUSTOM provider of its own refusal."""
+"""Asked before all signs. Services of ours write there; what an external CUSTOM provider does is no reason of ours."""
 REASON_KEY = "reason"
-ANSWERED_KEY = "answered"
-"""True beside ``reason``: the service wrote a body of its own, which stays as it is."""
 
 
 def _missed(check: Check) -> Noted:
@@ -89,9 +90,10 @@ ACCESS_REASONS: tuple[Reason, ...] = (
     Reason(
         "not-authenticated",
         _ACCESS,
-        403,
+        401,
         "Only those who say who they are may do this.",
-        "All rules of the AccessPolicies about this request ask for a token or a consumer; it brought neither.",
+        "All rules of the AccessPolicies about this request ask for a token or a consumer; it brought neither, or no "
+        "RequestAuthentication or ClientAuthentication here takes what it brought.",
         (_missed(Check.AUTHENTICATED),),
     ),
     Reason(
@@ -99,7 +101,8 @@ ACCESS_REASONS: tuple[Reason, ...] = (
         _ACCESS,
         403,
         "This client is not among those allowed here.",
-        "Compare its consumer, plan and issuer with `consumers`, `plans` and `issuers` of the AccessPolicies.",
+        "Compare its consumer, plan and issuer with `consumers`, `plans` and `issuers` of the AccessPolicies; or it "
+        "came with a token where they ask for a consumer, or the other way round.",
         (_missed(Check.CLIENT),),
     ),
     Reason(
@@ -239,4 +242,3 @@ REASONS: tuple[Reason, ...] = (
     *REQUEST_REASONS,
     *UPSTREAM_REASONS,
 )
-BY_CODE: Mapping[str, Reason] = {reason.code: reason for reason in REASONS}

@@ -104,9 +104,6 @@ class Workload:
     def port_named(self, name: str) -> WorkloadPort | None:
         return next((port for port in self.ports if port.name == name), None)
 
-    def port_numbered(self, number: int) -> WorkloadPort | None:
-        return next((port for port in self.ports if port.number == number), None)
-
 
 @dataclass(frozen=True, slots=True)
 class WorkloadGroup:

@@ -90,6 +90,10 @@ class World:
 
     revoked: frozenset[str] = frozenset()
     """SPIFFE IDs that nobody may be any more."""
+    revoked_certificates: frozenset[int] = frozenset()
+    """Serial numbers of certificates of our own authority that count no more."""
+    own_lists: str = ""
+    """The version of our own authority's roots and lists of revoked certificates; none: there are no lists."""
 
     providers: Mapping[str, Provider] = field(default_factory=dict)
     """What OpenID providers say of themselves, by issuer."""

@@ -16,6 +16,7 @@ from isthmus.model.predicate import Destination as Listening
 from isthmus.model.route import RouteTable
 from isthmus.model.world import Address, PortKey
 from isthmus.xds import tls
+from isthmus.xds.access import challenge
 from isthmus.xds.access_log import build_revoked_log, build_unmatched_log
 from isthmus.xds.binding import Bindings
 from isthmus.xds.client_ocsp import client_ocsp_filters, longest_connection
@@ -24,15 +25,17 @@ from isthmus.xds.extension import build_filter_chain
 from isthmus.xds.gateway_l4 import connection_chains
 from isthmus.xds.hcm import Http, Side, build_hcm
 from isthmus.xds.health_port import build_health_ports
-from isthmus.xds.listener import Chain, build_listener, peer_filters
+from isthmus.xds.listener import Chain, build_listener, peer_filters, revoked_clients
+from isthmus.xds.local_reply import build_local_replies
 from isthmus.xds.misdirected import Demanding, elsewhere, refused_hosts
 from isthmus.xds.name import gateway_listener, server_routes
 from isthmus.xds.observe import Observed, observe_http
 from isthmus.xds.oidc import login_routes, with_logins
 from isthmus.xds.on_demand import LONGEST_HANDSHAKE, get_on_demand, on_demand
+from isthmus.xds.plain_route import redirect_to_https
 from isthmus.xds.policy import edge_headers, http_policy
-from isthmus.xds.problem import agreed, build_problems
-from isthmus.xds.route import MAX_DIRECT_RESPONSE_BYTES, Caller, build_routes, redirect_to_https
+from isthmus.xds.problem import agreed
+from isthmus.xds.route import MAX_DIRECT_RESPONSE_BYTES, Caller, build_routes
 from isthmus.xds.route_policy import route_metadata, route_policies, unnamed_configs
 from isthmus.xds.route_tree import virtual_host
 from isthmus.xds.snapshot import Built, build, build_joined, repeated
@@ -151,7 +154,7 @@ def _build_chain(context: Context, routes: str, group: Sequence[_Opened], shared
             reserved_headers=shared.reserved_headers,
             longest_connection=longest_connection(server.tls, context.world),
             told=server.client_traffic.headers,
-            local_replies=build_problems(problems) if problems is not None else None,
+            local_replies=build_local_replies(challenge(context), problems),
         ),
         context.mesh.settings,
     )
@@ -162,7 +165,11 @@ def _build_chain(context: Context, routes: str, group: Sequence[_Opened], shared
     transport_socket = tls.gateway_server(server.tls, namespace, context.mesh.trust_domains, world=context.world)
     return Chain(
         name=routes,
-        filters=(*peer_filters(), *client_ocsp_filters(server.tls, namespace, context.world), hcm),
+        filters=(
+            *peer_filters(revoked_clients(server.tls, context.world)),
+            *client_ocsp_filters(server.tls, namespace, context.world),
+            hcm,
+        ),
         transport_socket=transport_socket if group[0].shared is None else get_on_demand(transport_socket),
         transport_protocol="tls",
         server_names=() if "*" in names else names,

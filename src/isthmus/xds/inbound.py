@@ -16,16 +16,19 @@ from isthmus.model.predicate import Destination as Listening
 from isthmus.model.workload import Workload, WorkloadPort
 from isthmus.model.world import Address
 from isthmus.xds import tls
+from isthmus.xds.access import challenge
+from isthmus.xds.closed_tcp import closed_by_policy
 from isthmus.xds.cluster import build_inbound
 from isthmus.xds.context import Context
 from isthmus.xds.extension import FilterChain, build_filter_chain
 from isthmus.xds.hcm import Http, Side, build_hcm
 from isthmus.xds.listener import Chain, build_listener, build_tcp_proxy, peer_filters
+from isthmus.xds.local_reply import build_local_replies
 from isthmus.xds.metadata import service_metadata
 from isthmus.xds.name import inbound_cluster, inbound_listener
 from isthmus.xds.observe import observe_http, observe_tcp
+from isthmus.xds.plain_route import pass_to
 from isthmus.xds.policy import HttpPolicy, certificate_headers, http_policy, output_headers, tcp_filters
-from isthmus.xds.route import pass_to
 from isthmus.xds.snapshot import Built, build
 
 _HTTP_ALPN = ("h2", "http/1.1")
@@ -116,7 +119,7 @@ def _chains(context: Context, at: Listening, protocol: Protocol, mode: MutualTls
     plain = Chain(f"plaintext_{port}", unknown, transport_protocol="raw_buffer")
     secured = Chain(
         name=f"mutual_tls_{port}",
-        filters=(*peer_filters(), *bounded),
+        filters=(*peer_filters(context.world.revoked_certificates), *bounded),
         transport_socket=tls.mesh_server(context.mesh.trust_domains, _HTTP_ALPN if protocol.is_http else ("istio",)),
         transport_protocol="tls",
         alpn=tls.ISTIO_ALPN if mode is MutualTls.PERMISSIVE else (),
@@ -143,6 +146,7 @@ def _filters(context: Context, at: Listening, protocol: Protocol, reserved: tupl
         filters=filters,
         observed=observe_http(context, _HOP, dict(log_fields)),
         reserved_headers=(*output_headers(context), *reserved),
+        local_replies=build_local_replies(challenge(context), None),
         longest_connection=context.world.svid_ttl / 4,
     )
     return (build_hcm(http, context.mesh.settings),)
@@ -159,7 +163,8 @@ def _tcp(context: Context, at: Listening, longest: timedelta | None = None) -> t
 def _tcp_policed(
     context: Context, port: int, address: str | None, callers: str | None
 ) -> tuple[tuple[Any, ...], AllowPolicies]:
-    return tcp_filters(context, Listening(port, address, callers), f"inbound_{port}")
+    at = Listening(port, address, callers)
+    return tcp_filters(context, at, f"inbound_{port}", closed=closed_by_policy(context))
 
 
 def _routes(port: int) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -19,9 +19,10 @@ from isthmus.envoy_api.packages import (
     tls_inspector_v3,
 )
 from isthmus.filters.ca_peer import certificate_value
-from isthmus.filters.peer import HANDSHAKE_STATE, PEER_STATE, build_ambiguous_peer_guard
+from isthmus.filters.peer import HANDSHAKE_STATE, PEER_STATE, SERIAL_STATE, build_ambiguous_peer_guard
+from isthmus.model.gateway import ServerTls
 from isthmus.model.traffic_policy import TrafficPolicy
-from isthmus.model.world import Address
+from isthmus.model.world import Address, World
 from isthmus.xds.address import socket_address
 from isthmus.xds.handshake import SHUT_OUT, build_refusal, handshake_logs
 from isthmus.xds.observe import Observed
@@ -181,8 +182,11 @@ def _tls_inspector() -> Any:
     )
 
 
-def peer_filters() -> tuple[Any, ...]:
+def peer_filters(revoked: Set[int] = frozenset()) -> tuple[Any, ...]:
     """Keep the peer's identity from the handshake, and close a peer that has more than one, or that is a CA.
+
+    ``revoked``: serial numbers of certificates that count no more. A new one is a new chain, whose predecessor's
+    connections are ended.
 
     All URI SANs stand in one comma-joined value, so a certificate with two equals no single identity; Envoy's own
     RBAC principals would match any of them. Without ``skip_if_empty`` a plaintext peer would be called ``-``.
@@ -204,8 +208,26 @@ def peer_filters() -> tuple[Any, ...]:
         ),
     )
     config = network_set_filter_state_v3.Config(on_downstream_tls_handshake=[value, certificate_value(), took])
+    if revoked:
+        config.on_downstream_tls_handshake.append(_serial_value())
     keep = listener_v3.Filter(name="envoy.filters.network.set_filter_state", typed_config=any_of(config))
-    return keep, build_ambiguous_peer_guard()
+    return keep, build_ambiguous_peer_guard(revoked)
+
+
+def revoked_clients(tls: ServerTls, world: World) -> frozenset[int]:
+    """Serial numbers that count no more where clients show certificates; elsewhere no chain has to change for them."""
+    return world.revoked_certificates if tls.mode.asks else frozenset()
+
+
+def _serial_value() -> Any:
+    return set_filter_state_common_v3.FilterStateValue(
+        object_key=SERIAL_STATE,
+        factory_key="envoy.string",
+        format_string=core_v3.SubstitutionFormatString(
+            text_format_source=core_v3.DataSource(inline_string="%DOWNSTREAM_PEER_SERIAL%"), omit_empty_values=True
+        ),
+        skip_if_empty=True,
+    )
 
 
 def build_tcp_proxy(

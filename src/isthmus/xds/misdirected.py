@@ -15,7 +15,7 @@ from typing import Any
 from isthmus.envoy_api.packages import route_v3
 from isthmus.model.gateway import Gateway, Server
 from isthmus.model.host import wildcards
-from isthmus.xds.route import refuse
+from isthmus.xds.plain_route import refuse
 
 _MISDIRECTED = "this host has a TLS server name of its own, which asks for a client certificate\n"
 _ELSEWHERE = "this connection is for other hosts: open one with the TLS server name of this host\n"

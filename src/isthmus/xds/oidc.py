@@ -42,6 +42,11 @@ def logins_at(mesh: Mesh, world: World, proxy: Proxy) -> tuple[OidcLogin, ...]:
     return _logins(Context(mesh, world, proxy))
 
 
+def login_keys(context: Context) -> tuple[str, ...]:
+    """Of the logins at a gateway; none in the mesh."""
+    return tuple(login.key for login in context.aspect(_logins))
+
+
 def _logins(context: Context) -> tuple[OidcLogin, ...]:
     if context.proxy.role is not Role.GATEWAY:
         return ()

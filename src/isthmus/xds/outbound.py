@@ -27,8 +27,9 @@ from isthmus.xds.listener import Chain, build_listener
 from isthmus.xds.match import header_matcher
 from isthmus.xds.name import CONNECT, OUTBOUND_ROUTES, PASSTHROUGH, l4_routes, upstream_listener
 from isthmus.xds.observe import observe_http, observe_tcp
+from isthmus.xds.plain_route import pass_to, refuse
 from isthmus.xds.policy import certificate_headers
-from isthmus.xds.route import MAX_DIRECT_RESPONSE_BYTES, Caller, build_routes, default_route, pass_to, refuse
+from isthmus.xds.route import MAX_DIRECT_RESPONSE_BYTES, Caller, build_routes, default_route
 from isthmus.xds.route_filter import route_filters
 from isthmus.xds.route_tree import virtual_host
 from isthmus.xds.snapshot import Built, build, build_joined, repeated

@@ -17,12 +17,12 @@ _COMPARED = "isthmus.access_log"
 
 def went_well() -> Any:
     answered = _both(_status("GE", 200), _status("LE", 299))
-    return _both(answered, _Filter(or_filter=accesslog_v3.OrFilter(filters=[_grpc(invert=True), _ok()])))
+    return _both(answered, _Filter(or_filter=accesslog_v3.OrFilter(filters=[of_grpc(invert=True), _ok()])))
 
 
 def went_otherwise() -> Any:
     """Everything else, a request that ended without a status among it."""
-    refused = _both(_grpc(), _ok(exclude=True))
+    refused = _both(of_grpc(), _ok(exclude=True))
     return _Filter(or_filter=accesslog_v3.OrFilter(filters=[_status("LE", 199), _status("GE", 300), refused]))
 
 
@@ -39,8 +39,8 @@ def _status(comparison: str, value: int) -> Any:
     return _Filter(status_code_filter=accesslog_v3.StatusCodeFilter(comparison=compared))
 
 
-def _grpc(*, invert: bool = False) -> Any:
-    """A request of gRPC."""
+def of_grpc(*, invert: bool = False) -> Any:
+    """A request of gRPC; with ``invert``, any other."""
     header = route_v3.HeaderMatcher(
         name="content-type",
         string_match=matcher_v3.StringMatcher(prefix="application/grpc"),

@@ -46,11 +46,10 @@ from isthmus.model.predicate import (
 )
 from isthmus.model.proxy import Role
 from isthmus.model.route import Destination as RouteDestination
-from isthmus.xds.closed_tcp import closed_by_policy
 from isthmus.xds.context import Context
 from isthmus.xds.decision import decision_cluster
 from isthmus.xds.observe import tracing_at
-from isthmus.xds.oidc import login_headers
+from isthmus.xds.oidc import login_headers, login_keys
 from isthmus.xds.own_rule import own_rules
 from isthmus.xds.route_policy import chain_configs, route_origins
 from isthmus.xds.token_rule import jwt_authn, jwt_rules, request_policies, selected
@@ -129,7 +128,8 @@ def http_policy(context: Context, at: Destination) -> HttpPolicy:
     providers, unknown = _custom(context, policies, at, after=False)
     later, unknown_later = _custom(context, policies, at, after=True)
     tokens = jwt_authn(context)
-    first = (*_revoked(context), *own_rules(tokens, edge=edge), *_broken(context))
+    own = own_rules(tokens, edge=edge, logins=login_keys(context))
+    first = (*_revoked(context), *own, *_broken(context))
     denied = (*first, *unknown, *unknown_later, *_rules(policies, Action.DENY, at))
     allow = _allow(policies, at)
     filters: dict[type, Any] = {
@@ -157,14 +157,17 @@ def http_policy(context: Context, at: Destination) -> HttpPolicy:
     if audited:
         filters[Audit] = Audit(audited)
     requests = tuple(policy.origin for policy in request_policies(context))
-    own = (*(policy.origin for policy in policies), *requests, *route_origins(context))
-    return HttpPolicy(filters, own)
+    origins = (*(policy.origin for policy in policies), *requests, *route_origins(context))
+    return HttpPolicy(filters, origins)
 
 
-def tcp_filters(context: Context, at: Destination, stat_prefix: str) -> tuple[tuple[Any, ...], AllowPolicies]:
+def tcp_filters(
+    context: Context, at: Destination, stat_prefix: str, *, closed: bool
+) -> tuple[tuple[Any, ...], AllowPolicies]:
     """The network filters of one plain TCP port: a rule that needs HTTP allows nothing here, and denies more.
 
-    No provider is asked about a plain connection yet, so what a CUSTOM rule speaks of is denied.
+    No provider is asked about a plain connection yet, so what a CUSTOM rule speaks of is denied. ``closed``: a policy
+    that speaks of requests alone closes all of it (``xds/closed_tcp.py``).
     """
     policies = authorization_policies(context)
     unasked = (
@@ -172,8 +175,8 @@ def tcp_filters(context: Context, at: Destination, stat_prefix: str) -> tuple[tu
         for rule in _rules(policies, Action.CUSTOM, at)
     )
     closing = (*unasked, *_rules(policies, Action.DENY, at))
-    closed = (NamedRule(ACCESS_ON_TCP, TRUE),) if closed_by_policy(context) else ()
-    denied = (*_revoked(context), *_broken(context), *closed, *(_widened(rule) for rule in closing))
+    by_kind = (NamedRule(ACCESS_ON_TCP, TRUE),) if closed else ()
+    denied = (*_revoked(context), *_broken(context), *by_kind, *(_widened(rule) for rule in closing))
     allow = _allow(policies, at)
     allowed = None if allow.rules is None else _answerable(allow.rules)
     wanted: list[Audit | Deny | Allow] = [

@@ -55,20 +55,23 @@ def agreed(each: Iterable[Problems | None]) -> Problems | None:
     return said.pop() if len(said) == 1 else None
 
 
-def build_problems(problems: Problems) -> Any:
-    """A LocalReplyConfig. What services and backends write themselves, and what is no refusal, stays as it is."""
+def problem_mapper(problems: Problems) -> Any:
+    """A ResponseMapper. What services and backends write themselves, and what is no refusal, stays as it is."""
     expression = f'!({_GRPC}) && !{own_body()} && ({_CODE}) != ""'
     refused = accesslog_v3.ExtensionFilter(
         name="envoy.access_loggers.extension_filters.cel",
         typed_config=any_of(cel_access_log_filter_v3.ExpressionFilter(expression=expression)),
     )
-    document = protobuf.Struct()
-    document.update(_with_reason() if problems.reason else _plain())
-    mapper = http_connection_manager_v3.ResponseMapper(
-        filter=accesslog_v3.AccessLogFilter(extension_filter=refused),
-        body_format_override=core_v3.SubstitutionFormatString(json_format=document, content_type=CONTENT_TYPE),
+    return http_connection_manager_v3.ResponseMapper(
+        filter=accesslog_v3.AccessLogFilter(extension_filter=refused), body_format_override=document(problems)
     )
-    return http_connection_manager_v3.LocalReplyConfig(mappers=[mapper])
+
+
+def document(problems: Problems) -> Any:
+    """The body of a refusal, as a SubstitutionFormatString."""
+    layout = protobuf.Struct()
+    layout.update(_with_reason() if problems.reason else _plain())
+    return core_v3.SubstitutionFormatString(json_format=layout, content_type=CONTENT_TYPE)
 
 
 def _with_reason() -> dict[str, str]:

@@ -13,7 +13,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from isthmus.filters.allow_policies import NAMESPACE, PEERS_KEY
-from isthmus.model.reason import ANSWERED_KEY, REASON_KEY, REASONS, TELLERS
+from isthmus.model.consumer import ANSWERED_KEY
+from isthmus.model.reason import REASON_KEY, REASONS, TELLERS, Teller
 from isthmus.model.refusal import (
     Details,
     DetailsBegin,
@@ -90,7 +91,8 @@ def reason_of_connection(peers: str | None) -> str:
 def own_body() -> str:
     """True of a refusal whose body one of our services wrote: it stays as it is."""
     ours = " || ".join(
-        f"({_told(one.details, one.namespace)} && {_text(ANSWERED_KEY)} in {_struct(one.namespace)})" for one in TELLERS
+        f"({_told(one)} && {_has(one.namespace, ANSWERED_KEY)} && {_value(one.namespace, ANSWERED_KEY)} == true)"
+        for one in TELLERS
     )
     return f"({ours})"
 
@@ -104,7 +106,7 @@ def _looked_up(
     # What a service said itself comes before all signs; where no such reason is possible, none is asked.
     if any(not reason.signs for reason in reasons):
         for teller in TELLERS:
-            choices[_lead(teller.details)].append((_told(teller.details, teller.namespace), told(teller.namespace)))
+            choices[_lead(teller.details)].append((_told(teller), told(teller.namespace)))
     for sign, _ in signs:
         if not isinstance(sign, Details):
             choices.update({lead: [] for lead in _leads(sign) if lead not in choices})
@@ -216,8 +218,11 @@ def _wrong_peer(peers: str) -> str:
     return f"(!connection.mtls || !connection.uri_san_peer_certificate.matches({peers}))"
 
 
-def _told(details: str, namespace: str) -> str:
-    return f"{_HTTP} == {_text(details)} && {_has(namespace, REASON_KEY)}"
+def _told(teller: Teller) -> str:
+    told = f"{_HTTP} == {_text(teller.details)} && {_has(teller.namespace, REASON_KEY)}"
+    if teller.but_not is None:
+        return told
+    return f"{told} && !({_has(*teller.but_not)} && {_value(*teller.but_not)} == true)"
 
 
 def _struct(namespace: str) -> str:

@@ -28,6 +28,7 @@ from isthmus.model.route import (
 )
 from isthmus.model.selector import labels_match
 from isthmus.model.traffic_policy import TrafficPolicy
+from isthmus.xds.header import add_headers, written_authority
 from isthmus.xds.match import claim_matcher, header_matcher, query_matcher, regex
 
 _REDIRECT_CODES = {
@@ -120,7 +121,7 @@ def _build_route(route: HttpRoute, match: RouteMatch, caller: Caller) -> Any:
             built.direct_response.CopyFrom(_build_direct_response(response))
         case Forward() as forward:
             built.route.CopyFrom(_build_forward(forward, match, route.headers.request, caller))
-    _add_headers(built, route.headers.request, route.headers.response)
+    add_headers(built, route.headers.request, route.headers.response)
     for filter_ in FILTERS:
         config = route.filters.get(filter_.config)
         if config is not None and filter_.build_route is not None:
@@ -210,7 +211,7 @@ def _build_forward(forward: Forward, match: RouteMatch, request: HeaderOperation
         action.cluster = caller.cluster_of(forward.destinations[0])
     else:
         action.weighted_clusters.CopyFrom(_build_weighted(forward.destinations, caller))
-    authority = _authority(request)
+    authority = written_authority(request)
     rewrite = forward.rewrite
     if rewrite is not None:
         authority = rewrite.authority or authority
@@ -250,8 +251,8 @@ def _build_weighted(destinations: Sequence[Destination], caller: Caller) -> Any:
         share = route_v3.WeightedCluster.ClusterWeight(
             name=caller.cluster_of(destination), weight=protobuf.UInt32Value(value=destination.weight)
         )
-        _add_headers(share, destination.headers.request, destination.headers.response)
-        authority = _authority(destination.headers.request)
+        add_headers(share, destination.headers.request, destination.headers.response)
+        authority = written_authority(destination.headers.request)
         if authority is not None:
             share.host_rewrite_literal = authority
         clusters.append(share)
@@ -285,63 +286,3 @@ def _build_retry(retry: Retry, *, sticky: bool = False) -> Any:
     if retry.backoff is not None:
         built.retry_back_off.base_interval.CopyFrom(duration(retry.backoff))
     return built
-
-
-def _authority(operations: HeaderOperations) -> str | None:
-    return next((value for name, value in operations.set if name.lower() in ("host", ":authority")), None)
-
-
-def _add_headers(built: Any, request: HeaderOperations, response: HeaderOperations) -> None:
-    """Pseudo headers and Host are left out: Host rewrites the authority instead, the others Envoy refuses."""
-    built.request_headers_to_add.extend(_header_options(request))
-    built.request_headers_to_remove.extend(_removable(request))
-    built.response_headers_to_add.extend(_header_options(response))
-    built.response_headers_to_remove.extend(_removable(response))
-
-
-def _removable(operations: HeaderOperations) -> list[str]:
-    """Each name, and the one that a CGI or WSGI program could not tell from it: ``x_user`` of ``x-user``."""
-    names = [name for name in operations.remove if not name.startswith(":") and name.lower() != "host"]
-    return list(dict.fromkeys(alike for name in names for alike in (name, name.replace("-", "_"))))
-
-
-def _header_options(operations: HeaderOperations) -> list[Any]:
-    action = core_v3.HeaderValueOption.HeaderAppendAction
-    wanted = [(name, value, "OVERWRITE_IF_EXISTS_OR_ADD") for name, value in operations.set]
-    wanted += [(name, value, "APPEND_IF_EXISTS_OR_ADD") for name, value in operations.add]
-    return [
-        core_v3.HeaderValueOption(
-            header=core_v3.HeaderValue(key=name, value=value),
-            append_action=action.Value(how),
-            keep_empty_value=True,
-        )
-        for name, value, how in wanted
-        if not name.startswith(":") and name.lower() != "host"
-    ]
-
-
-def redirect_to_https(port: int) -> Any:
-    """A route that sends everything to https. Envoy would keep the port that was asked; ours is the published one."""
-    return route_v3.Route(
-        name="https-redirect",
-        match=route_v3.RouteMatch(prefix="/"),
-        redirect=route_v3.RedirectAction(https_redirect=True, port_redirect=port),
-    )
-
-
-def refuse(name: str, status: int, message: str) -> Any:
-    """A route that answers by itself."""
-    return route_v3.Route(
-        name=name,
-        match=route_v3.RouteMatch(prefix="/"),
-        direct_response=route_v3.DirectResponseAction(status=status, body=core_v3.DataSource(inline_string=message)),
-    )
-
-
-def pass_to(name: str, cluster: str) -> Any:
-    """A route that sends everything to ``cluster``."""
-    return route_v3.Route(
-        name=name,
-        match=route_v3.RouteMatch(prefix="/"),
-        route=route_v3.RouteAction(cluster=cluster, timeout=duration(timedelta())),
-    )

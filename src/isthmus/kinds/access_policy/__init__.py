@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from isthmus.cel.never import contradiction
+from isthmus.cel.unlike import unlike
 from isthmus.config.resource import Resource
 from isthmus.diag import Code, Origin, Place, Report, Severity
-from isthmus.kinds.access_policy.rule import checks, ways
+from isthmus.kinds.access_policy.rule import compiled
 from isthmus.kinds.access_policy.spec import RuleSpec, Spec, spec
 from isthmus.kinds.authorization_policy import FOREIGN_TRUST_DOMAIN
 from isthmus.kinds.authorization_policy.value import Context, foreign_trust_domain
@@ -64,6 +65,17 @@ SAME_NAME = Code(
     fix="Give each a name of its own, or none.",
 )
 
+NEVER_EQUAL = Code(
+    "ISM2450",
+    Severity.WARNING,
+    "Comparison with what the value never is",
+    '{variable} is never "{text}": it is {form}',
+    what="A condition compares a variable with a text that no request has there.",
+    why="An == is never true, and a != always: the rule lets in nobody, or others than it seems to.",
+    example="when: consumer == 'acme'   # a consumer is named with its namespace: 'shop/acme'",
+    fix="Write the value as the variable has it; the guide to access policies says how each looks.",
+)
+
 
 def apply(resources: Sequence[Resource[Spec]], mesh: Mesh, report: Report) -> Mesh:
     """Add the policies to the Mesh, in order of loading."""
@@ -92,9 +104,7 @@ def _rules(resource: Resource[Spec], context: Context, report: Report) -> tuple[
             report.add(SAME_NAME, written.at.at("name"), name=written.name)
         names.add(written.name or "")
         name = f"ns[{resource.namespace}]-policy[{resource.name}]-rule[{written.name or number}]"
-        rule = AccessRule(
-            name, checks(written, context), ways(written, context), Origin(resource.ref, written.at.source)
-        )
+        rule = compiled(written, name, context, Origin(resource.ref, written.at.source))
         _warn(written, rule, context, report)
         found.append(rule)
     return tuple(found)
@@ -105,12 +115,16 @@ def _warn(written: RuleSpec, rule: AccessRule, context: Context, report: Report)
         why = contradiction(written.when.checked.expr)
         if why is not None:
             report.add(NEVER_TRUE, written.when.at, why=why)
+        for one in unlike(written.when.checked.expr):
+            fault = written.when.checked.fault(one.at, "")
+            place = written.when.at.inside(fault.line, fault.column)
+            report.add(NEVER_EQUAL, place, variable=one.variable, text=one.text, form=one.form)
     elif not rule.checks and rule.operation == TRUE:
         report.add(EVERYBODY, written.at)
-    for one in written.principals:
-        other = foreign_trust_domain(one.text, context)
+    for principal in written.principals:
+        other = foreign_trust_domain(principal.text, context)
         if other is not None:
-            report.add(FOREIGN_TRUST_DOMAIN, one.at, value=one.text, own=context.trust_domain, other=other)
+            report.add(FOREIGN_TRUST_DOMAIN, principal.at, value=principal.text, own=context.trust_domain, other=other)
 
 
 KIND: Kind[Spec] = Kind(

@@ -2,35 +2,66 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from isthmus.cel.attribute import Binding, bind
 from isthmus.cel.attribute import Token as TokenSort
 from isthmus.cel.expression import Expr
+from isthmus.cel.issuer import says_issuer
 from isthmus.cel.need import Need, Needs, needs
 from isthmus.cel.survey import Survey
+from isthmus.diag import Origin
 from isthmus.kinds.access_policy.query import guard
 from isthmus.kinds.access_policy.spec import ConditionSpec, PathWritten, RuleSpec, Values
 from isthmus.kinds.authorization_policy import value as values
 from isthmus.kinds.authorization_policy.value import Context
-from isthmus.model.access import CONSUMER, TOKEN, Check, Condition, Way
+from isthmus.model.access import CONSUMER, TOKEN, AccessRule, Check, Condition, Way
 from isthmus.model.consumer import CLIENT
-from isthmus.model.match import Exact, Present, wildcard
-from isthmus.model.predicate import TRUE, Claim, FilterMetadata, Method, Peer, Predicate, all_of, any_of
+from isthmus.model.match import Exact, Present, Regex, wildcard
+from isthmus.model.predicate import (
+    TRUE,
+    Claim,
+    DestinationPort,
+    FilterMetadata,
+    Host,
+    Method,
+    Peer,
+    Predicate,
+    all_of,
+    any_of,
+)
 
 ALWAYS_THERE = frozenset({"iss", "exp", "sub"})
 """Claims without which no token is verified, or that all tokens of users have (RFC 9068, section 2.2)."""
 
 
-def checks(rule: RuleSpec, context: Context) -> tuple[tuple[Check, Predicate], ...]:
+def compiled(rule: RuleSpec, name: str, context: Context, origin: Origin) -> AccessRule:
+    """``name``: as logs have it."""
+    made = AccessRule(name, checks(rule, context), ways(rule, context), origin)
+    if _says_issuer(rule):
+        return made
+    closed = AccessRule(
+        name, checks(rule, context, token_groups=False), ways(rule, context, token_groups=False), origin
+    )
+    asks = bool(rule.scopes) or (rule.when is not None and rule.when.survey.asks_token)
+    return replace(made, whoever_says=asks or closed != made, among_issuers=closed if closed != made else None)
+
+
+def _says_issuer(rule: RuleSpec) -> bool:
+    return bool(rule.issuers) or (rule.when is not None and says_issuer(rule.when.checked.expr))
+
+
+def checks(rule: RuleSpec, context: Context, *, token_groups: bool = True) -> tuple[tuple[Check, Predicate], ...]:
     """Those that ask for something, in order; OPERATION and CONDITION stand in :func:`ways`."""
     needed = needs(rule.when.checked.expr) if rule.when is not None else frozenset()
     found = {
-        Check.AUTHENTICATED: _authenticated(rule, needed),
+        Check.AUTHENTICATED: _somebody() if _asks_somebody(rule, needed) else TRUE,
         Check.PEER: _peer(rule, context, needed),
-        Check.CLIENT: _client(rule, context),
+        Check.CLIENT: _client(rule, context, needed),
         Check.SCOPES: all_of(*(Claim(("scope",), Exact(one.text)) for one in rule.scopes)),
-        Check.GROUPS: _any(rule.groups, _group),
+        Check.GROUPS: _any(rule.groups, _group if token_groups else _consumers_group),
     }
     return tuple((check, found[check]) for check in Check if check in found and found[check] != TRUE)
 
@@ -39,12 +70,10 @@ def _any(written: Values, predicate: Callable[[str], Predicate]) -> Predicate:
     return any_of(*(predicate(one.text) for one in written)) if written else TRUE
 
 
-def _authenticated(rule: RuleSpec, needed: Needs) -> Predicate:
-    """Somebody is known to ask: what follows from the other checks, and is the better reason if it fails."""
-    token = rule.scopes or rule.issuers or Need.TOKEN in needed
-    consumer = rule.consumers or rule.plans or Need.CONSUMER in needed
-    groups = rule.groups and not (token or consumer)
-    return all_of(TOKEN if token else TRUE, CONSUMER if consumer else TRUE, _somebody() if groups else TRUE)
+def _asks_somebody(rule: RuleSpec, needed: Needs) -> bool:
+    """Whether nobody passes the other checks without a credential: which, they say, and this is the better reason."""
+    written = (rule.scopes, rule.issuers, rule.consumers, rule.plans, rule.groups)
+    return Need.SOMEBODY in needed or any(written)
 
 
 def _somebody() -> Predicate:
@@ -60,8 +89,13 @@ def _peer(rule: RuleSpec, context: Context, needed: Needs) -> Predicate:
     return Peer(Present()) if named == TRUE and Need.PEER in needed else named
 
 
-def _client(rule: RuleSpec, context: Context) -> Predicate:
+def _client(rule: RuleSpec, context: Context, needed: Needs) -> Predicate:
+    """The sort of credential first: a token is none of a consumer's."""
+    token = rule.scopes or rule.issuers or Need.TOKEN in needed
+    consumer = rule.consumers or rule.plans or Need.CONSUMER in needed
     return all_of(
+        TOKEN if token else TRUE,
+        CONSUMER if consumer else TRUE,
         _any(rule.consumers, lambda one: _consumer(one, context)),
         _any(rule.plans, lambda one: FilterMetadata(CLIENT, ("plan",), Exact(one))),
         _any(rule.issuers, lambda one: Claim(("iss",), Exact(one))),
@@ -77,22 +111,36 @@ def _consumer(written: str, context: Context) -> Predicate:
 
 
 def _group(name: str) -> Predicate:
-    return any_of(Claim(("groups",), Exact(name)), FilterMetadata(CLIENT, ("groups",), Exact(name), listed=True))
+    return any_of(Claim(("groups",), Exact(name)), _consumers_group(name))
 
 
-def ways(rule: RuleSpec, context: Context) -> tuple[Way, ...]:
+def _consumers_group(name: str) -> Predicate:
+    return FilterMetadata(CLIENT, ("groups",), Exact(name), listed=True)
+
+
+def ways(rule: RuleSpec, context: Context, *, token_groups: bool = True) -> tuple[Way, ...]:
     """One for all paths in which what the condition asks for is the same segments."""
-    methods = _any(rule.methods, lambda one: Method(wildcard(one)))
+    where = all_of(_ports(rule.ports), _any(rule.hosts, _host), _any(rule.methods, lambda one: Method(wildcard(one))))
     condition = rule.when
     if condition is None:
-        return (Way(all_of(methods, _paths(rule.paths)), TRUE),)
+        return (Way(all_of(where, _paths(rule.paths)), TRUE),)
     asked = condition.survey.names("params")
     guarded = guard(condition.survey.names("query"))
     found = []
     for segments, paths in _alike(rule.paths, asked):
-        compiled = _compiled(condition, Binding(context.trust_domains, segments))
-        found.append(Way(all_of(methods, _paths(paths)), guarded, compiled))
+        binding = Binding(context.trust_domains, segments, token_groups=token_groups)
+        found.append(Way(all_of(where, _paths(paths)), guarded, _condition(condition, binding)))
     return tuple(found)
+
+
+def _ports(numbers: tuple[int, ...]) -> Predicate:
+    return any_of(*map(DestinationPort, numbers)) if numbers else TRUE
+
+
+def _host(written: str) -> Predicate:
+    """Whichever port the authority has beside it: ``ports`` are those that are listened at."""
+    beginning = "[^:]+" if written.startswith("*") else ""
+    return Host(Regex(f"(?i){beginning}{re.escape(written.removeprefix('*'))}(:[0-9]*)?"))
 
 
 def _paths(paths: Iterable[PathWritten]) -> Predicate:
@@ -113,11 +161,11 @@ def _alike(
         yield dict(segments), tuple(alike)
 
 
-def _compiled(condition: ConditionSpec, binding: Binding) -> Condition:
+def _condition(condition: ConditionSpec, binding: Binding) -> Condition:
     expr, survey = condition.checked.expr, condition.survey
     introspected = None
     if survey.asks_token or "groups" in condition.checked.text:
-        introspected = _serialised(bind(expr, Binding(binding.trust_domains, binding.segments, TokenSort.INTROSPECTED)))
+        introspected = _serialised(bind(expr, replace(binding, token=TokenSort.INTROSPECTED)))
     return Condition(condition.checked.text, _serialised(bind(expr, binding)), introspected, absent(survey))
 
 

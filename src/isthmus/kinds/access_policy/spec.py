@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from isthmus.cel.language import Checked, Fault, check
 from isthmus.cel.survey import Survey, patterns, survey
-from isthmus.config.decode import Reader, Unreadable, fail, list_of, optional, record, text
+from isthmus.config.decode import Reader, Unreadable, fail, list_of, optional, port, record, text
 from isthmus.config.node import Node
 from isthmus.diag import Code, Report, Severity
 from isthmus.kinds.access_policy.template import PathSpec, path_problem, read_path
@@ -40,6 +40,7 @@ UNKNOWN_PARAMETER = Code(
 )
 
 _METHOD = re.compile(r"[A-Z][A-Z-]*\*?|\*")
+_HOST = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _NAMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _KEYED = re.compile(r"(?:[A-Za-z0-9.-]+/)?[A-Za-z0-9.-]+")
 
@@ -77,6 +78,8 @@ class RuleSpec:
     name: str | None
     methods: Values
     paths: tuple[PathWritten, ...]
+    hosts: Values
+    ports: tuple[int, ...]
     principals: Values
     service_accounts: Values
     namespaces: Values
@@ -102,6 +105,12 @@ def _no_problem(value: str) -> str | None:
 
 def _method_problem(value: str) -> str | None:
     return None if _METHOD.fullmatch(value) else f'"{value}" never matches: methods are in capitals, such as GET'
+
+
+def _host_problem(value: str) -> str | None:
+    if _HOST.fullmatch(value):
+        return None
+    return f'"{value}" is not written "shop.example.com" or "*.example.com"; a port stands under ports'
 
 
 def _consumer_problem(value: str) -> str | None:
@@ -188,6 +197,8 @@ _rule: Reader[RuleSpec] = converted(
         optional("name", converted(text, _name), note="for logs; without one, its number"),
         optional("methods", _values(_method_problem), ()),
         optional("paths", list_of(Reader(text.name, _path), least=1), (), note="/a/{name}: params.name in `when`"),
+        optional("hosts", _values(_host_problem), (), note="any of them: shop.example.com or *.example.com, no port"),
+        optional("ports", list_of(port, least=1), (), note="any of them: of the gateway's server, or the workload's"),
         optional("principals", _values(values.principal_problem), (), note=_PEERS),
         optional("serviceAccounts", _values(values.service_account_problem), (), note=_PEERS),
         optional("namespaces", _values(values.namespace_problem), (), note=_PEERS),

@@ -97,3 +97,10 @@ def wildcard_problem(written: str) -> str | None:
 
 host_name = checked(text, name_problem)
 wildcard_host = checked(text, wildcard_problem)
+
+
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def namespace_problem(name: str) -> str | None:
+    return None if _NAMESPACE.fullmatch(name) else f'"{name}" is not the name of a namespace'

@@ -5,25 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from enum import Enum
 from typing import TypeVar
 
 from isthmus.config.decode import (
-    Field,
     Reader,
-    boolean,
     checked,
     enum_of,
     fail,
     integer,
     later,
     list_of,
-    map_of,
     narrows,
     noted,
     optional,
-    port,
     record,
     required,
     text,
@@ -31,8 +26,13 @@ from isthmus.config.decode import (
 from isthmus.config.node import Node
 from isthmus.diag import Report
 from isthmus.kinds.shape.conversion import converted
-from isthmus.kinds.shape.duration import positive_duration
-from isthmus.kinds.shape.host import name_problem
+from isthmus.kinds.shape.ext_authz_provider import (
+    GRPC_PROVIDER,
+    HTTP_PROVIDER,
+    GrpcProviderSpec,
+    HttpProviderSpec,
+)
+from isthmus.kinds.shape.host import namespace_problem
 from isthmus.kinds.shape.support import export_to
 from isthmus.kinds.shape.telemetry_defaults import (
     DEFAULT_PROVIDERS,
@@ -51,7 +51,7 @@ from isthmus.kinds.shape.telemetry_provider import (
     OpenTelemetrySpec,
     PrometheusSpec,
 )
-from isthmus.model.settings import OutboundPolicy, PathNormalization, RequestBody
+from isthmus.model.settings import OutboundPolicy, PathNormalization
 
 T = TypeVar("T")
 
@@ -79,45 +79,6 @@ class _ProxyConfig:
     at: Node
     gateway_topology: _Topology | None
     tracing: TracingDefaults | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Body:
-    at: Node
-    max_request_bytes: int
-    allow_partial_message: bool
-    pack_as_bytes: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class GrpcProviderSpec:
-    at: Node
-    service: str
-    port: int
-    timeout: timedelta
-    fail_open: bool
-    clear_route_cache: bool
-    status_on_error: int
-    include_request_body_in_check: RequestBody | None
-
-
-@dataclass(frozen=True, slots=True)
-class HttpProviderSpec:
-    at: Node
-    service: str
-    port: int
-    timeout: timedelta
-    fail_open: bool
-    clear_route_cache: bool
-    status_on_error: int
-    include_request_body_in_check: RequestBody | None
-    path_prefix: str
-    include_headers_in_check: tuple[str, ...]
-    include_request_headers_in_check: tuple[str, ...]
-    include_additional_headers_in_check: dict[str, str]
-    headers_to_upstream_on_allow: tuple[str, ...]
-    headers_to_downstream_on_deny: tuple[str, ...]
-    headers_to_downstream_on_allow: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,27 +111,11 @@ class MeshConfig:
 
 
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
-_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def trust_domain_problem(name: str) -> str | None:
     """SPIFFE-ID, section 2.1."""
     return None if _TRUST_DOMAIN.fullmatch(name) else f'"{name}" is not a trust domain (a-z, 0-9, ".", "-", "_")'
-
-
-def _namespace_problem(name: str) -> str | None:
-    return None if _NAMESPACE.fullmatch(name) else f'"{name}" is not the name of a namespace'
-
-
-def _service_problem(service: str) -> str | None:
-    namespace, slash, host = service.rpartition("/")
-    return _namespace_problem(namespace) if slash and _namespace_problem(namespace) else name_problem(host)
-
-
-def _status(written: str, node: Node, report: Report) -> int:
-    if not written.isdecimal() or not 200 <= int(written) <= 599:
-        raise fail(report, node, f'"{written}" is not an HTTP status (200 to 599)')
-    return int(written)
 
 
 def _duplicate_names(providers: tuple[ProviderSpec, ...]) -> str | None:
@@ -183,46 +128,6 @@ def _single(values: type[Enum], kind: Callable[..., T], name: str) -> Reader[T]:
     return record(kind, required(name, enum_of(values)))
 
 
-def _body(pack_as_bytes: Field) -> Reader[RequestBody]:
-    return converted(
-        record(
-            _Body,
-            required(
-                "maxRequestBytes", checked(integer, lambda size: None if size > 0 else "at least 1 byte is needed")
-            ),
-            optional("allowPartialMessage", boolean, False),
-            pack_as_bytes,
-        ),
-        lambda body, node, report: RequestBody(body.max_request_bytes, body.allow_partial_message, body.pack_as_bytes),
-    )
-
-
-def _check(body: Reader[RequestBody]) -> tuple[Field, ...]:
-    """The fields of both sorts of provider."""
-    return (
-        required("service", checked(text, _service_problem)),
-        required("port", port),
-        optional("timeout", positive_duration, timedelta(seconds=600)),
-        optional("failOpen", boolean, False),
-        optional("clearRouteCache", boolean, False),
-        optional("statusOnError", converted(text, _status), 403),
-        optional("includeRequestBodyInCheck", body),
-    )
-
-
-_NAMES = list_of(text)
-_HTTP_PROVIDER = record(
-    HttpProviderSpec,
-    *_check(_body(noted("packAsBytes", "over HTTP the body is sent as it is"))),
-    optional("pathPrefix", text, ""),
-    optional("includeHeadersInCheck", _NAMES, (), note="deprecated by Istio: includeRequestHeadersInCheck"),
-    optional("includeRequestHeadersInCheck", _NAMES, ()),
-    optional("includeAdditionalHeadersInCheck", map_of(text), {}),
-    optional("headersToUpstreamOnAllow", _NAMES, ()),
-    optional("headersToDownstreamOnDeny", _NAMES, ()),
-    optional("headersToDownstreamOnAllow", _NAMES, ()),
-)
-_GRPC_PROVIDER = record(GrpcProviderSpec, *_check(_body(optional("packAsBytes", boolean, False))))
 _OTHER_PROVIDERS = (
     "zipkin",
     "lightstep",
@@ -238,8 +143,8 @@ _OTHER_PROVIDERS = (
 _PROVIDER = record(
     ProviderSpec,
     required("name", text),
-    optional("envoyExtAuthzHttp", _HTTP_PROVIDER),
-    optional("envoyExtAuthzGrpc", _GRPC_PROVIDER),
+    optional("envoyExtAuthzHttp", HTTP_PROVIDER),
+    optional("envoyExtAuthzGrpc", GRPC_PROVIDER),
     optional("opentelemetry", OPENTELEMETRY),
     optional("prometheus", PROMETHEUS_PROVIDER),
     optional("envoyFileAccessLog", FILE_LOG),
@@ -329,7 +234,7 @@ _NORMALIZATIONS: Reader[PathNormalization] = enum_of(PathNormalization, {"DEFAUL
 _MESH: Reader[MeshConfig] = record(
     MeshConfig,
     optional("trustDomain", checked(text, trust_domain_problem)),
-    optional("rootNamespace", checked(text, _namespace_problem)),
+    optional("rootNamespace", checked(text, namespace_problem)),
     optional("outboundTrafficPolicy", _single(OutboundPolicy, _Outbound, "mode")),
     optional("pathNormalization", record(_Normalization, required("normalization", _NORMALIZATIONS))),
     optional(
