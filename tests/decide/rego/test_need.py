@@ -104,6 +104,16 @@ def test_a_function_that_is_handed_the_input_elsewhere_reads_all_of_it() -> None
     assert reads(plan) is None
 
 
+def test_what_chooses_a_rule_is_read_whole() -> None:
+    call = {"type": "CallDynamicStmt", "stmt": {"path": [{"type": "local", "value": 2}], "args": [], "result": 3}}
+    plan = {
+        "static": {"strings": [{"value": "a"}]},
+        "plans": {"plans": [{"name": "p/v", "blocks": [{"stmts": [_dot(0, 0, 2), call]}]}]},
+        "funcs": {"funcs": []},
+    }
+    assert reads(plan) == {"a": None}
+
+
 def _dot(source: int, key: int, target: int) -> dict[str, Any]:
     return {
         "type": "DotStmt",

@@ -84,7 +84,9 @@ def _used(statement: Mapping[str, Any], functions: set[str], strings: list[str])
     if inner.get("func") in functions and arguments and arguments[0] == {"type": "local", "value": _INPUT}:
         arguments = arguments[1:]
     values = [value for name, value in inner.items() if name not in _NO_READS and name != "args"]
-    for value in (*values, *arguments):
+    # Of a rule that is chosen by values; elsewhere a path is made of the policy's own strings.
+    chosen = (step for step in inner.get("path", ()) if isinstance(step, dict))
+    for value in (*values, *arguments, *chosen):
         if isinstance(value, dict):
             if value.get("type") == "local":
                 yield value["value"]
