@@ -46,3 +46,18 @@ def test_a_route_that_takes_tokens_of_one() -> None:
     assert len(found(CHECK, access, GATEWAY, ROUTES, ORDERS, taken)) == 1
     clients = ours("ClientAuthentication", "methods: [{jwt: {issuers: [https://a]}}]")
     assert found(CHECK, access, GATEWAY, ROUTES, ORDERS, taken, clients) == []
+
+
+def test_a_route_that_is_chosen_by_claims_has_the_tokens_of_all() -> None:
+    taken = tokens("selector: {matchLabels: {app: edge}}\njwtRules: [{issuer: https://a}]", "edge")
+    head = "apiVersion: isthmus.dev/v1alpha1\nkind: {}\nmetadata: {{name: it, namespace: shop}}\nspec:\n"
+    target = "  targetRefs: [{kind: VirtualService, name: shop, sectionName: %s}]\n"
+    access = head.format("AccessPolicy") + target % "admin" + "  rules: [{groups: [a]}]\n"
+    opaque = "{introspection: {issuer: https://o, endpoint: https://o/i, clientId: c, clientSecretRef: {name: s}}}"
+    secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: shop}\nstringData: {client-secret: s}\n"
+    clients = head.format("ClientAuthentication") + target % "rest" + f"  methods: [{opaque}]\n---\n{secret}"
+    route = "route: [{destination: {host: orders}}]"
+    for match, count in (("uri: {prefix: /a}", 0), ('headers: {"@request.auth.claims.group": {exact: a}}', 1)):
+        http = f"  http:\n    - {{name: admin, match: [{{{match}}}], {route}}}\n    - {{name: rest, {route}}}\n"
+        routes = ROUTES[: ROUTES.index("  http:")] + http
+        assert len(found(CHECK, access, GATEWAY, routes, ORDERS, taken, clients)) == count

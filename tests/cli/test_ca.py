@@ -187,7 +187,7 @@ class TestRevoke:
         [
             ("spiffe://other.example/ns/a/sa/b", "not an identity of the trust domain"),
             ("nowhere.pem", "neither a SPIFFE ID nor a file"),
-            ("157f914f21cff2f95a99", "serial numbers cannot be revoked"),
+            ("157f914f21cff2f95a99", "neither a SPIFFE ID nor a file (a serial number: --serial)"),
             ("garbage.pem", "garbage.pem: not a readable certificate"),
         ],
     )
@@ -252,6 +252,12 @@ class TestLists:
             1,
             f"isthmus: {serial:x} is revoked for good: only certificateHold can be taken back\n",
         )
+
+    @pytest.mark.parametrize("arguments", [("--show", "--out", "a.crl"), ("-o", "json", "--der")])
+    def test_what_has_no_effect_is_refused(self, isthmus: Isthmus, arguments: tuple[str, ...]) -> None:
+        make_authority("state")
+        ran = isthmus("ca", "crl", *arguments, "--state", "state")
+        assert (ran.code, "are for the lists themselves" in ran.err) == (2, True)
 
     def test_nothing_is_revoked(self, isthmus: Isthmus) -> None:
         make_authority("state")

@@ -63,3 +63,31 @@ async def test_settings_that_cannot_be_read_change_nothing(tmp_path: Path, caplo
 async def test_a_url_of_something_else_counts_nothing() -> None:
     assert isinstance(connect("https://example.com"), Nobody)
     assert not isinstance(connect("redis://example.com"), Nobody)
+
+
+async def test_of_a_flood_of_names_nothing_is_left_to_write_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "limits").write_text("in the way")
+    server = await start(settings(Definition("d", quota(2))), tmp_path)
+    server._memory._chosen._most = 10
+    server._memory._verified._most = 10
+    asking = Service(Today())
+    asking.service = server._service
+    for number in range(100):
+        assert await asking.codes(1, (("limit", "d"), ("who", str(number)))) == [OK]
+        server._write()
+    assert len(server._unwritten) <= 10
+    await server.close()
+
+
+async def test_what_was_written_and_is_forgotten_is_removed(tmp_path: Path) -> None:
+    for _ in range(2):
+        server = await start(settings(Definition("d", quota(2))), tmp_path)
+        server._memory._chosen._most = 2
+        server._memory._verified._most = 2
+        asking = Service(Today())
+        asking.service = server._service
+        for name in ("a", "b", "c"):
+            assert await asking.codes(1, (("limit", "d"), ("who", name))) == [OK]
+            server._write()
+        await server.close()
+        assert len(QuotaStore(tmp_path).read()) == 2

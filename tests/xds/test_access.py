@@ -22,9 +22,10 @@ def policy(name: str, attached: str, kind: str = "AccessPolicy", rest: str = "")
     return f"{head}spec:\n  {attached}\n  {rules}\n"
 
 
-def edge(*texts: str) -> Context:
+def edge(*texts: str, matched: str = "") -> Context:
+    """A gateway with routes ``one`` and ``two``; ``matched``: what they match, beside the path."""
     http = ", ".join(
-        f"{{name: {name}, match: [{{uri: {{prefix: /{name}}}}}], route: [{{destination: {{host: web}}}}]}}"
+        f"{{name: {name}, match: [{{uri: {{prefix: /{name}}}{matched}}}], route: [{{destination: {{host: web}}}}]}}"
         for name in ("one", "two")
     )
     table = networking("VirtualService", "shop", f"hosts: [shop.example.com]\ngateways: [edge]\nhttp: [{http}]")
@@ -122,3 +123,15 @@ def test_groups_of_tokens_do_not_count_among_several_issuers() -> None:
     everywhere = edge(policy("a", "selector: {}", rest=groups), TOKENS, only_a)
     (rule,) = http_policy(everywhere, AT).filters[Access].rules
     assert not any(isinstance(leaf, Claim) for _, asked in rule.checks[1:] for leaf in leaves(asked)), "any route's"
+
+
+def test_groups_of_whoever_a_request_may_come_from_by_way_of_another_route() -> None:
+    """At a route that names no issuers: where routes are chosen anew, it may have been another that took the token."""
+    place = RoutePlace("shop/edge", "http", "shop/shop", "one")
+    only_a = TOKENS.replace(", {issuer: https://b, jwksUri: https://b/k}", "")
+    other = policy("o", ROUTE.replace("one", "two"), "ClientAuthentication", f"methods: [{OPAQUE}]")
+    asked = policy("a", ROUTE, rest="rules: [{groups: [staff]}]")
+    for matched, counts in (("", True), (', headers: {"@request.auth.claims.group": {exact: a}}', False)):
+        configs: dict[type, Any] = dict(ACCESS.route(edge(asked, only_a, other, matched=matched), AT, place))
+        (groups,) = [found for check, found in configs[Access].rules[0].checks if check is Check.GROUPS]
+        assert any(isinstance(leaf, Claim) for leaf in leaves(groups)) is counts

@@ -54,7 +54,15 @@ def _where(policy: AccessPolicy, places: Places, mesh: Mesh) -> Iterator[tuple[s
             yield target.key, _verified(target, mesh) | _named(clients)
         return
     for place in places.of("access", policy):
-        yield place.name, _named(places.holding("clients", place)) or _verified(place.target, mesh)
+        yield place.name, _named(places.holding("clients", place)) or _unnamed(place.target, places, mesh)
+
+
+def _unnamed(target: Target, places: Places, mesh: Mesh) -> set[str]:
+    """Whose tokens come to a route that names no issuers: where routes are chosen by claims, those of any route."""
+    carried = {gateway.key for gateway in target.gateways}
+    anew = any(table.asks_claims and not carried.isdisjoint(table.gateways) for table in mesh.routes)
+    clients = (one for one in mesh.policies.clients if anew and places.concerns(one.attachment, target))
+    return _verified(target, mesh) | _named(clients)
 
 
 def _verified(target: Target, mesh: Mesh) -> set[str]:

@@ -33,6 +33,8 @@ def crl(
 
         isthmus ca crl --show
     """
+    if (der or target is not None) and (show or output is Format.JSON):
+        raise typer.BadParameter("--der and --out are for the lists themselves: not with --show or --output json")
     with authority_of(state) as authority:
         lists = authority.lists()
     if not lists:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,12 +40,14 @@ def _now() -> Now:
 class LimitServer:
     """Envoy's RateLimitService over gRPC. What quotas use is written to the state twice a second."""
 
-    def __init__(self, service: LimitService, memory: Memory, store: QuotaStore) -> None:
+    def __init__(self, service: LimitService, memory: Memory, store: QuotaStore, kept: Iterable[str] = ()) -> None:
+        """``kept``: the buckets that the store has."""
         self._service = service
         self._memory = memory
         self._store = store
         self._said = 0.0
         self._unwritten: dict[str, Used | None] = {}
+        self._written = set(kept)
         self._writing = asyncio.create_task(self._write_often())
 
     @property
@@ -91,7 +93,11 @@ class LimitServer:
 
     def _write(self) -> None:
         """What cannot be written now is written the next time."""
-        self._unwritten.update(self._memory.changed())
+        for name, used in self._memory.changed().items():
+            self._unwritten[name] = used
+            if used is None and name not in self._written:
+                # What was never written need not be removed: of a flood of names nothing is left to do.
+                del self._unwritten[name]
         if not self._unwritten:
             return
         try:
@@ -99,6 +105,8 @@ class LimitServer:
         except StateUnusable as fault:
             self._say(f"{fault}: quotas would be forgotten by a restart now")
             return
+        self._written |= self._unwritten.keys()
+        self._written -= {name for name, used in self._unwritten.items() if used is None}
         self._unwritten.clear()
 
     def _say(self, what: str) -> None:
@@ -134,7 +142,7 @@ async def start(settings: Settings, state: Path) -> LimitServer:
     leases = Leases(lambda: secrets.token_urlsafe(12))
     service = LimitService(memory, leases, connect)
     await service.update(from_json(settings))
-    return LimitServer(service, memory, store)
+    return LimitServer(service, memory, store, kept)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from isthmus.model.attachment import RoutePlace
 from isthmus.model.client_authentication import API_KEY_SCHEME, ClientAuthentication
 from isthmus.model.predicate import Destination
 from isthmus.xds.attached import RoutePolicy, attached, concerns, policies_at, policies_of
+from isthmus.xds.claim import chosen_anew
 from isthmus.xds.context import Context
 from isthmus.xds.token_rule import jwt_rules
 
@@ -59,10 +60,13 @@ def _issuers(context: Context) -> frozenset[str]:
 
 
 def _issuers_at(context: Context, place: RoutePlace) -> frozenset[str]:
-    """Of whom one http route takes a token: where a ClientAuthentication names some, of nobody else."""
+    """Of whom one http route takes a token: where a ClientAuthentication names some, of nobody else.
+
+    Where nothing is named, a request may come from a route that took another's token, and be chosen anew.
+    """
     policies: tuple[ClientAuthentication, ...] = policies_at(context, "clients", place)
     named = frozenset(issuer for policy in policies for issuer in policy.token_issuers)
-    return named or frozenset(_verified(context))
+    return named or (context.aspect(_issuers) if chosen_anew(context) else frozenset(_verified(context)))
 
 
 def _verified(context: Context) -> Iterator[str]:

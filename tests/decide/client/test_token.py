@@ -12,7 +12,7 @@ from isthmus.decide.client.introspection import Introspection, Provider
 from isthmus.decide.client.outcome import Refused, Verified
 from isthmus.decide.client.question import Question
 from isthmus.decide.client.token import Tokens
-from isthmus.model.client_authentication import Accepted
+from isthmus.model.client_authentication import Accepted, ApiKeyMethod
 from tests.real.pki import Authority
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -91,6 +91,16 @@ async def test_opaque_tokens() -> None:
     assert await asked(OPAQUE, "Basic YTpi") is None
     assert await asked(OPAQUE, "Bearer good", "Bearer good") == "credential-ambiguous"
     assert await asked(Accepted(introspection="unknown"), "Bearer good") == "introspection-unavailable"
+
+
+async def test_an_api_key_is_no_token_where_keys_are_taken_there() -> None:
+    beside = Accepted(introspection="p", api_key=ApiKeyMethod(headers=("authorization",)))
+    for value in ("Bearer isk_x_y", "isk_x_y", "ApiKey isk_x_y"):
+        assert await asked(beside, value) is None
+        assert not TOKENS.brings(Question(beside, {"authorization": (value,)}))
+    assert await asked(beside, "Bearer good") == "introspection"
+    assert TOKENS.brings(Question(beside, {"authorization": ("isk_x_y", "Bearer good")}))
+    assert await asked(OPAQUE, "Bearer isk_x_y") == "token-inactive"
 
 
 async def test_side_by_side_each_is_judged_by_whoever_gave_it() -> None:

@@ -46,6 +46,9 @@ async def test_a_server_that_holds_questions_until_there_is_something_new() -> N
         assert await FETCHER.fetch(source, None, second.tag) == Fetched(None, second.tag, holds=True)
         server.holds = 0.0
         assert await FETCHER.fetch(source, None, second.tag) == Fetched(None, second.tag, holds=False)
+        # A question without a tag cannot be held: who says so all the same would be asked without a pause.
+        server.holds, server.tagged = 30.0, False
+        assert await FETCHER.fetch(source, None, None) == Fetched(b"two", None, holds=False)
 
 
 async def test_a_server_with_a_token() -> None:

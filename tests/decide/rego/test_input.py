@@ -178,6 +178,15 @@ def test_a_body_that_is_not_what_it_says_is_an_error(body: str, kind: str, heade
         parsed(body, kind, **headers)
 
 
+def test_a_part_of_a_body_may_hold_any_bytes() -> None:
+    asked = request("/", "", content_type="multipart/form-data; boundary=b")
+    part = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    body = part % (b"text", "Zoë".encode()) + part % (b"bytes", b"\xff\x00") + b"--b--\r\n"
+    asked.attributes.request.http.raw_body = body
+    asked.attributes.request.http.headers["content-length"] = str(len(body))
+    assert build_input(asked)["parsed_body"] == {"text": ["Zoë"], "bytes": ["\N{REPLACEMENT CHARACTER}\0"]}
+
+
 def test_a_path_with_an_escape_that_is_none_is_an_error() -> None:
     with pytest.raises(Undecided):
         build_input(request("/a%zz"))

@@ -48,6 +48,14 @@ class Keys(Protocol):
         """Raises CredentialsUnavailable."""
 
 
+def is_key(value: str) -> bool:
+    """Whether a value of ``authorization`` is a key, or was meant to be one: it is no credential of another sort.
+
+    That header is for others' credentials, too: a key is told by its prefix there.
+    """
+    return any(word.startswith(PREFIX) for word in _BETWEEN.split(value))
+
+
 def find_keys(question: Question) -> tuple[tuple[str, ...], Cleaned]:
     """The keys in every place where the route takes them, and the request without them."""
     places = question.accepted.api_key
@@ -69,12 +77,8 @@ def find_keys(question: Question) -> tuple[tuple[str, ...], Cleaned]:
 
 
 def _in_header(name: str, question: Question) -> Iterator[str]:
-    """``authorization`` is for others' credentials, too: a key is told by its prefix there.
-
-    One that is not where it should be is no good, but is none of the others' either.
-    """
     for value in question.values(name):
-        if name != "authorization" or any(word.startswith(PREFIX) for word in _BETWEEN.split(value)):
+        if name != "authorization" or is_key(value):
             yield _without_scheme(value) if name == "authorization" else value.strip(_SPACE)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from isthmus.decide.client.api_key import is_key
 from isthmus.decide.client.bound import is_bound, is_bound_at_all
 from isthmus.decide.client.introspection import BEARER, Introspection
 from isthmus.decide.client.outcome import Outcome, Refused, Verified
@@ -88,8 +89,11 @@ def _is_taken(question: Question) -> bool:
 
 
 def _authorizations(question: Question) -> tuple[str, ...]:
-    """The tokens of ``Authorization: Bearer``; other schemes are none of ours."""
-    values = (value.replace("\t", " ").strip(" ") for value in question.values("authorization"))
+    """The tokens of ``Authorization: Bearer``; other schemes are none of ours, and API keys where they are taken."""
+    keys = question.accepted.api_key
+    taken = keys is not None and "authorization" in keys.headers
+    given = (value for value in question.values("authorization") if not (taken and is_key(value)))
+    values = (value.replace("\t", " ").strip(" ") for value in given)
     split = (value.partition(" ") for value in values)
     return tuple(token.strip() for scheme, _, token in split if scheme.lower() == BEARER.lower())
 

@@ -72,7 +72,9 @@ class AnyBundleFetcher:
                 if response.status_code == httpx.codes.NOT_MODIFIED and tag is not None:
                     return Fetched(None, tag, _holds(response))
                 packed = await read_body(response, MAX_BYTES, RegoBundleRefused)
-                return Fetched(packed, _etag(response), _holds(response))
+                found = _etag(response)
+                # Without a tag the next question says nothing that an answer could wait for.
+                return Fetched(packed, found, found is not None and _holds(response))
         except TimeoutError:
             raise RegoBundleRefused(f"no whole answer in {total.total_seconds():g} s") from None
         except httpx.TimeoutException:

@@ -124,9 +124,10 @@ def _part(part: Part) -> Any:
     if part.is_multipart():
         raise Undecided("the body has parts within parts")
     # As Go's reader: base64 stays as it is.
-    quoted = str(part.get("content-transfer-encoding", "")).strip().lower() == "quoted-printable"
-    payload = part.get_payload(decode=True) if quoted else part.get_payload()
-    content = payload if isinstance(payload, bytes) else str(payload).encode("ascii", "surrogateescape")
+    if str(part.get("content-transfer-encoding", "")).strip().lower() != "quoted-printable":
+        del part["content-transfer-encoding"]
+    content = part.get_payload(decode=True)
+    assert isinstance(content, bytes), "what has no parts has bytes"
     return (
         _json(content)
         if "application/json" in str(part.get("content-type", ""))
