@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import ClassVar, NoReturn
 
 import grpc
 import pytest
 
 from isthmus.control.node_service import NodeService
+from isthmus.control.nodes import Health
 from isthmus.identity.pace import Pace
 from isthmus.identity.wire import FOLLOW_PATH
 from isthmus.model.offer import offer_to_json
@@ -102,3 +103,48 @@ async def test_a_node_that_talks_without_end_is_cut_off_and_counted() -> None:
         await method(None, Context(leaf, lambda: None))
     assert again.value.args[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert counts == {("isthmus_node_requests_refused_total", "message"): 2}
+
+
+class Odd(Context):
+    """What no agent of ours says, one after the other; ``meanwhile`` happens before each of it."""
+
+    said: ClassVar[Sequence[bytes]] = (
+        b'{"health": {"healthy": false, "reason": "\\u001b[2J\\ud800 down"}}',
+        b'{"look": {"id": Infinity, "text": ""}}',
+        b'{"health": ' + b"[" * 100_000,
+        b"\xff",
+        b"[]",
+    )
+    at = -1
+
+    async def read(self) -> bytes:
+        self.at += 1
+        first = await super().read()
+        if self.at == 0:
+            return first
+        if self.at > len(self.said):
+            raise Said
+        return self.said[self.at - 1]
+
+    async def write(self, message: bytes) -> None:
+        return
+
+
+class Said(Exception):
+    pass
+
+
+async def test_what_a_machine_says_of_itself_is_printable_and_ends_nothing() -> None:
+    desk = Desk()
+    leaf = desk.admission.enrol(desk.invited().token, csr(), "10.0.0.2")[0]
+    plane = plane_of(MESH, GROUP)
+    plane.rebuild()
+    heard = []
+
+    def meanwhile() -> None:
+        heard.append(desk.nodes.members["edge-1"].health)
+
+    method = NodeService(plane, desk.nodes, desk.clock).handler().service(Call()).stream_stream
+    with pytest.raises(Said):
+        await method(None, Odd(leaf, meanwhile))
+    assert heard == [None, None, *[Health(False, "?[2J? down")] * 5]

@@ -139,14 +139,13 @@ class NodeService:
                 message = json.loads(request)
                 if "health" in message:
                     health = message["health"]
-                    reason = str(health["reason"])[:_LONGEST_REASON]
-                    self._nodes.reported(session, Health(health["healthy"] is True, reason))
+                    self._nodes.reported(session, Health(health["healthy"] is True, _printable(str(health["reason"]))))
                 for about in QUESTIONS:
                     if about in message:
                         self._nodes.answered(session, int(message[about]["id"]), message[about]["text"])
                 if message.get("leaving") is True:
                     self._nodes.leave(session)
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
                 _log.warning("node %s: a message that cannot be read", session.node)
 
     async def _write(self, session: Session, context: Any) -> None:
@@ -178,3 +177,8 @@ def _host(peer: str) -> str:
     """Of gRPC's ``ipv4:10.0.0.2:41234``, ``ipv6:%5B::1%5D:41234``: the address alone."""
     _, _, rest = peer.partition(":")
     return rest.rpartition(":")[0].replace("%5B", "").replace("%5D", "") or rest
+
+
+def _printable(reason: str) -> str:
+    """A machine's own words, as they go to terminals and into JSON: without control characters and broken text."""
+    return "".join(one if one.isprintable() else "?" for one in reason[:_LONGEST_REASON])
