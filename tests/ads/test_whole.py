@@ -127,6 +127,30 @@ def test_a_route_moves_before_its_old_cluster_goes() -> None:
     assert book.stream.next_deadline is None
 
 
+def test_a_cluster_leaves_in_its_time_behind_a_gate_that_is_shut() -> None:
+    book = settled()
+    gone = (listener("web"), route("web"))
+    book.publish(*gone)
+    book.wait(LINGER.total_seconds() - 1)
+    assert book.publish(cluster("b"), *gone) == ["CDS a b"]
+    assert book.wait(1) == ["CDS b"]
+    until = book.stream.next_deadline
+    assert until is not None
+    assert until > book.now, "it asks to be called without end"
+    assert book.ack("CDS") == [], "another one has overtaken that response"
+    assert not book.stream.status().in_sync
+    assert book.ack("CDS") == []
+    assert book.stream.status().in_sync
+    # So it is behind the gate of listeners.
+    book.publish(*gone)
+    book.wait(LINGER.total_seconds() - 1)
+    assert book.publish(listener("web", 2), route("web")) == ["LDS web"]
+    assert book.wait(1) == ["CDS"]
+    assert book.ack("LDS") == book.ack("CDS") == []
+    assert book.stream.status().in_sync
+    assert book.stream.next_deadline is None
+
+
 def test_a_cluster_that_leaves_is_in_every_response_until_it_goes_or_comes_back() -> None:
     book = settled()
     gone = (listener("web"), route("web"))

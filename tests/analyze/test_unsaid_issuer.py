@@ -57,7 +57,10 @@ def test_a_route_that_is_chosen_by_claims_has_the_tokens_of_all() -> None:
     secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: shop}\nstringData: {client-secret: s}\n"
     clients = head.format("ClientAuthentication") + target % "rest" + f"  methods: [{opaque}]\n---\n{secret}"
     route = "route: [{destination: {host: orders}}]"
+    of_a = "  methods: [{jwt: {issuers: [https://a]}}, {apiKey: {}}]\n"
     for match, count in (("uri: {prefix: /a}", 0), ('headers: {"@request.auth.claims.group": {exact: a}}', 1)):
         http = f"  http:\n    - {{name: admin, match: [{{{match}}}], {route}}}\n    - {{name: rest, {route}}}\n"
         routes = ROUTES[: ROUTES.index("  http:")] + http
         assert len(found(CHECK, access, GATEWAY, routes, ORDERS, taken, clients)) == count
+        named = head.format("ClientAuthentication").replace("it,", "own,") + target % "admin" + of_a
+        assert len(found(CHECK, access, GATEWAY, routes, ORDERS, taken, clients, named)) == count

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 import httpx
-import pytest
 
-from isthmus.api.accepting import Bounds
+from isthmus.api.accepting import Accepting, Bounds
 from isthmus.api.bundle_endpoint import build_bundle_endpoint, run_bundle_endpoint, server_context, show
 from isthmus.api.listening import tcp_socket
 from tests.real.pki import Authority
@@ -90,15 +91,54 @@ async def test_a_handshake_has_its_time() -> None:
         assert await ask(port) == 200
 
 
-async def test_who_is_served_is_not_dropped_for_another() -> None:
+async def test_who_finished_the_handshake_and_says_nothing_keeps_nobody_out() -> None:
+    """Not from one address, which has more than its share, nor from several that fill all there is."""
     trust = ssl.create_default_context(cadata=ROOT.pem.decode())
-    async with serving(Bounds(most=1)) as port:
-        idle = await connected(port)
-        reader, writer = await asyncio.open_connection("localhost", port, ssl=trust)
-        await closed(idle)
-        idle.close()
-        with pytest.raises((OSError, httpx.TransportError)):
-            await ask(port)
-        writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
-        writer.close()
+    loose = ssl.create_default_context(cadata=ROOT.pem.decode())
+    loose.check_hostname = False
+    async with serving(Bounds(most=150, most_of_one=110)) as port:
+        first = await asyncio.open_connection("localhost", port, ssl=trust)
+        idle = []
+        try:
+            for address in ("127.0.0.2", "127.0.0.3"):
+                for _ in range(120):
+                    held = await asyncio.open_connection("127.0.0.1", port, ssl=loose, local_addr=(address, 0))
+                    idle.append(held)
+                assert await ask(port) == 200, address
+            reader, writer = first
+            writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200"), "it is dropped for another's"
+            for oldest, _ in (idle[0], idle[120]):
+                with contextlib.suppress(ConnectionError):
+                    async with asyncio.timeout(30):
+                        assert await oldest.read(1) == b""
+        finally:
+            for _, writer in (first, *idle):
+                writer.close()
+
+
+class Counting(socket.socket):
+    taken = 0
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        found = super().accept()
+        self.taken += 1
+        return found
+
+
+async def test_everybody_else_has_a_turn_in_a_flood() -> None:
+    with Counting() as listening, contextlib.ExitStack() as flood:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(100)
+        for _ in range(50):
+            flood.enter_context(socket.create_connection(listening.getsockname()))
+        accepting = Accepting(server_context(), lambda lost: asyncio.Protocol(), Bounds(most=10))
+        running = asyncio.create_task(accepting.run(listening))
+        seen = [0]
+        async with asyncio.timeout(60):
+            while seen[-1] < 50:
+                await asyncio.sleep(0)
+                seen.append(listening.taken)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert max(after - before for before, after in itertools.pairwise(seen)) <= 2

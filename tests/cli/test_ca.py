@@ -209,7 +209,7 @@ class TestAudit:
         for said in ("mesh root (active): URI:spiffe://cluster.local", "mesh root (old)", "mesh signing"):
             assert said in ran.out
         assert f"revoked: {ORDERS} since" in ran.out
-        assert "SOON   mesh signing" in isthmus("ca", "audit", "--within", "400", "--state", "state").out
+        assert "SOON    mesh signing" in isthmus("ca", "audit", "--within", "400", "--state", "state").out
         told = json.loads(isthmus("ca", "audit", "-o", "json", "--state", "state").out)
         assert [one["store"] for one in told["certificates"]] == [
             "mesh root (active)",
@@ -263,7 +263,15 @@ class TestLists:
         make_authority("state")
         assert "  nothing is revoked\n" in isthmus("ca", "crl", "--show", "--state", "state").out
 
-    @pytest.mark.parametrize("arguments", [(), (ORDERS, "--serial", "ab")])
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            (),
+            (ORDERS, "--serial", "ab"),
+            (ORDERS, "--reason", "superseded"),
+            ("--serial", "ab", "--take-back", "--reason", "superseded"),
+        ],
+    )
     def test_one_thing_at_a_time(self, isthmus: Isthmus, arguments: tuple[str, ...]) -> None:
         make_authority("state")
         assert isthmus("ca", "revoke", *arguments, "--state", "state").code == 2

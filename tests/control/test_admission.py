@@ -142,6 +142,18 @@ def test_a_token_for_something_else_ends_what_the_first_one_gave() -> None:
         desk.nodes.check("edge-1", first[0].encode())
 
 
+def test_who_joins_again_is_not_revoked_by_the_next_start_but_with_the_node_is() -> None:
+    desk = Desk()
+    serials = []
+    for _ in range(2):
+        leaf = desk.admission.enrol(desk.invited().token, csr(), "10.0.0.2")[0]
+        serials.append(x509.load_pem_x509_certificate(leaf.encode()).serial_number)
+    assert (desk.revoked, desk.nodes.denied_certificates) == (set(), ())
+    desk.admission.evict("edge-1")
+    assert desk.revoked == set(serials)
+    assert {one.serial for one in desk.nodes.denied_certificates} == set(serials)
+
+
 def test_an_evicted_nodes_certificates_are_revoked_and_nobody_elses() -> None:
     desk = Desk()
     serials = []

@@ -17,11 +17,13 @@ from isthmus.errors import PortTaken
 from isthmus.jwks.source import JwksSource
 from isthmus.model.mesh import Mesh
 from isthmus.model.world import Address, IssuerKeys, PortKey
+from isthmus.proxy.plan import TrustBundle
 from isthmus.proxy.ports import PortBook, Published
 from isthmus.xds.snapshot import EMPTY
 from isthmus.xds.translate import translate
 from tests.xds.pool import STATES, loaded
 
+from . import revoking
 from .making import NODE, ORDERS, SIDECAR, CountedPorts, NamedCredentials, documents, plane_of
 
 TOKENS = """\
@@ -276,3 +278,24 @@ spec: {action: DENY, rules: [{to: [{operation: {paths: [/EDIT]}}]}]}
             gc.collect()
             living.append(sum(type(one) is Node for one in gc.get_objects()))
     assert living[1] <= living[0]
+
+
+def test_agents_fetch_the_lists_of_a_new_signer_with_the_trust_in_it() -> None:
+    """Without waiting for a turn: nothing else changes where the same certificates are revoked as before."""
+    plane = revoking.plane()
+
+    def version() -> str:
+        plan = plane.plan.value
+        assert plan is not None
+        [found] = {
+            one.version for proxy in plan.proxies for one in proxy.credentials if one.name.startswith("credential-ca:")
+        }
+        return found
+
+    seen = [version()]
+    for lists in (("first",), ("first", "second"), ()):
+        plane.inputs.trust = (TrustBundle("cluster.local", ("root",), lists=lists),)
+        plane.trust_changed()
+        seen.append(version())
+    assert len(set(seen)) == 3
+    assert seen[0] == seen[-1]

@@ -112,6 +112,17 @@ def test_a_policy_that_goes_lets_everybody_in() -> None:
     assert mesh.shut_out == {}
 
 
+def test_who_is_exempt_by_now_is_let_in_at_once_and_after_a_start() -> None:
+    exempting = POLICY.replace("baseEjection: 2s", "baseEjection: 2s, exempt: [192.0.2.0/28]")
+    mesh = Mesh(GATEWAY, POLICY)
+    mesh.fail(3)
+    assert mesh.shut_out
+    assert again(mesh, GATEWAY, exempting).plane.inputs.shut_out == {}
+    mesh.plane.inputs.documents = documents(GATEWAY, exempting)
+    mesh.plane.rebuild()
+    assert mesh.shut_out == {}
+
+
 def test_places() -> None:
     plane = plane_of(GATEWAY, POLICY)
     found = settings_of(plane.mesh, PLACE)

@@ -248,5 +248,6 @@ def test_a_machine_that_joins_under_a_name_ends_what_another_had_of_it(world: Wo
     world.nodes.check("edge-1", second.pem)
     with pytest.raises(NotEnrolled, match="joined as edge-1 since"):
         world.nodes.check("edge-1", first.pem)
+    assert world.started().denied_certificates == ()
     with pytest.raises(NotEnrolled):
-        world.started().check("edge-1", first.pem)
+        world.nodes.check("edge-1", first.pem)

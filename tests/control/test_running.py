@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
+
+import pytest
 
 from isthmus.ads.status import ProxyStatus, Statuses, SyncState, TypeStatus
 from isthmus.control.control_plane import ControlPlane
@@ -109,6 +112,21 @@ def test_a_machine_that_does_not_say_how_it_calls_the_control_plane_is_not_compa
     plane.inputs.offers = nodes.offers
     plane.rebuild()
     assert wants_of(plane, nodes=nodes)() == {}
+
+
+def test_a_machine_whose_bootstraps_cannot_be_said_is_told_once_and_not_compared(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    plane, nodes = plane_of(MESH), Nodes(Files(), lambda: NOW)
+    nodes.admit("edge-1", EDGE.scope)
+    nodes.begin("edge-1", replace(EDGE, control_plane=Address("a\ud800", 15012)), EDGE.address)
+    plane.inputs.offers = nodes.offers
+    plane.rebuild()
+    wants = wants_of(plane, nodes=nodes)
+    assert wants() == wants() == {}
+    (told,) = caplog.messages
+    assert "edge-1" in told
 
 
 def test_the_relay_should_have_what_the_plan_says() -> None:

@@ -4,9 +4,11 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from isthmus.ads.status import Statuses
+from isthmus.control.roster import Roster
 from isthmus.control.trust_service import TrustService, behind
 from isthmus.proxy.plan import TrustBundle, trust_version
 from tests.identity.making import NOW, leaf, uri
@@ -40,6 +42,12 @@ class Call:
         raise Aborted(code)
 
 
+def serving(revoked: frozenset[int] = frozenset()) -> Any:
+    plane = plane_of(ORDERS)
+    plane.inputs.revoked_certificates = revoked
+    return TrustService(plane, Statuses(), Roster(plane, lambda: NOW), lambda: NOW)
+
+
 @pytest.mark.parametrize(
     ("caller", "code"),
     [
@@ -49,14 +57,24 @@ class Call:
     ],
 )
 async def test_only_a_node_of_the_mesh_speaks_for_its_proxies(caller: tuple[str, ...], code: grpc.StatusCode) -> None:
-    service: Any = TrustService(plane_of(ORDERS), Statuses(), lambda: NOW)
+    service = serving()
     with pytest.raises(Aborted) as aborted:
         await service._confirm(b"1", Call(*caller))
     assert aborted.value.args == (code,)
 
 
 async def test_what_a_node_says_is_kept() -> None:
-    service: Any = TrustService(plane_of(ORDERS), Statuses(), lambda: NOW)
+    service = serving()
     await service._confirm(b"1", Call("spiffe://cluster.local/isthmus/node/local"))
     assert service.behind() == ()
     assert behind(service._confirmed, ["local"], TRUST) == ("local",)
+
+
+async def test_one_that_was_put_out_says_nothing_for_whoever_has_its_name_now() -> None:
+    call = Call("spiffe://cluster.local/isthmus/node/local")
+    pem = call.auth_context()["x509_pem_cert"][0]
+    service = serving(frozenset({x509.load_pem_x509_certificate(pem).serial_number}))
+    with pytest.raises(Aborted) as aborted:
+        await service._confirm(b"1", call)
+    assert aborted.value.args == (grpc.StatusCode.UNAUTHENTICATED,)
+    assert service._confirmed == {}

@@ -80,6 +80,24 @@ def test_who_is_exempt(address: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "exempt", "free"),
+    [
+        (CLIENT, "192.0.2.0/24", True),
+        (CLIENT, "192.0.2.8/32", False),
+        (CLIENT, "2001:db8::/32", False),
+        ("2001:db8::7", "2001:db8::/32", True),
+        ("2001:db8::7", "2001:db8::7/128", False),
+    ],
+)
+def test_who_was_shut_out_and_is_exempt_now(address: str, exempt: str, free: bool) -> None:
+    book = BackOff(SETTINGS)
+    fail(book, 0, address)
+    assert book.shut_out(at(0.5)) != ()
+    book.settings = replace(SETTINGS, exempt=(ip_network(exempt),))
+    assert (book.shut_out(at(0.5)) == ()) is free
+
+
+@pytest.mark.parametrize(
     ("address", "network"),
     [
         ("192.0.2.7", "192.0.2.7/32"),

@@ -8,7 +8,7 @@ from cryptography import x509
 
 from isthmus.errors import Refused, StateUnusable
 from isthmus.identity import rotation
-from isthmus.identity.authority import MAX_TTL, create_root, signature_hash
+from isthmus.identity.authority import MAX_TTL, create_root, private_key, signature_hash
 from isthmus.identity.rotation import Step
 from isthmus.identity.spiffe_id import SpiffeId
 from isthmus.identity.store import load_or_create, renew_intermediate
@@ -159,3 +159,11 @@ def test_a_list_of_old_roots_that_is_none_is_not_passed_over(state: StateDir) ->
         state.write_private("ca/old-roots.json", data)
         with pytest.raises(StateUnusable, match=r"old-roots\.json"):
             load_or_create(state, DOMAIN, NOW)
+
+
+def test_no_intermediate_is_made_with_another_roots_key(state: StateDir) -> None:
+    first = load_or_create(state, DOMAIN, NOW)
+    _, key = create_root(DOMAIN, NOW)
+    with pytest.raises(Refused, match=r"root\.key: not the key of the root that signs"):
+        rotation.renew(state, first.root, private_key(key).pem, DOMAIN, NOW)
+    assert load_or_create(state, DOMAIN, NOW) == first

@@ -399,6 +399,24 @@ class TestPace:
         for _ in range(10):
             service.answer(request, local)
 
+    def test_another_machine_has_some_hundred_of_one_identity(self) -> None:
+        """Each that lives is written down, and refused by all proxies once the machine is put out."""
+        now = datetime.now(UTC)
+        root, root_key = create_root(DOMAIN, now)
+        intermediate, key = create_intermediate(DOMAIN, root, root_key, now)
+        authority = Latest(Authority(DOMAIN, root, (intermediate,), key))
+        service = CertificateService(authority, Table(), JoinTokens(), lambda: now)
+        mine, others = (
+            authority.value.issue(Csr(new_key().public_key()), SpiffeId.node(DOMAIN, name), HOUR, now).chain[0].encode()
+            for name in ("edge-1", "edge-2")
+        )
+        request = CertificateRequest(request_pem(new_key())).encode()
+        for _ in range(100):
+            service.answer(request, mine)
+        with pytest.raises(TooFast, match="100 certificates of one identity at once"):
+            service.answer(request, mine)
+        service.answer(request, others)
+
 
 class TestOwnCertificate:
     def test_one_that_was_revoked_is_replaced(self) -> None:

@@ -13,6 +13,7 @@ from isthmus.model.offer import (
     offer_from_json,
     offer_to_json,
 )
+from isthmus.model.world import Address
 
 SIDECAR = SidecarOffer(
     "shop", "orders", "10.0.0.2", "/run/isthmus", 15001, {"v": "1", "app": "orders"}, (OfferedPort("http", 8080, 9000),)
@@ -59,3 +60,26 @@ def test_the_labels_of_a_group_are_its_own() -> None:
 
 def test_an_offer_is_written_and_read() -> None:
     assert offer_from_json(offer_to_json(SIDECAR)) == SIDECAR
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "fd00::1", "fe80::1%eth0", "plane", "plane_1.example.com."])
+def test_how_a_machine_calls_the_control_plane(host: str) -> None:
+    offer = replace(SIDECAR, control_plane=Address(host, 15012))
+    assert offer_from_json(offer_to_json(offer)) == offer
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        *(replace(SIDECAR, control_plane=Address(host, 15012))
+          for host in ("a\ud800", "", "a b", "a..b", "/run/other.sock", "a\n", "x" * 64, "a." * 200)),
+        replace(SIDECAR, runtime="/run/\ud800"),
+        replace(SIDECAR, runtime="/run/\0"),
+        replace(SIDECAR, namespace="shop\ud800"),
+        replace(SIDECAR, labels={"app": "x" * 1000}),
+    ],
+)  # fmt: skip
+def test_what_no_bootstrap_and_no_terminal_could_hold_is_no_offer(offer: SidecarOffer) -> None:
+    with pytest.raises(ValueError, match=r"printable|address") as refused:
+        offer_from_json(offer_to_json(offer))
+    str(refused.value).encode()

@@ -23,6 +23,8 @@ class BundleServer:
         """Answers 503."""
         self.holds = 0.0
         """Seconds for which a question for what is not there yet is held at most (OPA's long polling)."""
+        self.tagged = True
+        """Whether answers have an ETag."""
         self.answers: Counter[tuple[str, int]] = Counter()
         """By path and status."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -84,7 +86,7 @@ def _handler(server: BundleServer) -> type[BaseHTTPRequestHandler]:
         def _answer(self, status: int, body: bytes = b"", tag: str | None = None) -> None:
             server.answers[self.path, status] += 1
             self.send_response(status)
-            if tag is not None:
+            if tag is not None and server.tagged:
                 self.send_header("etag", tag)
             if server.holds:
                 self.send_header("content-type", "application/vnd.openpolicyagent.bundles")

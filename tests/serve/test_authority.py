@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from isthmus.errors import NotEnrolled, Refused
-from isthmus.identity.authority import create_root, private_key
+from isthmus.errors import NotEnrolled, Refused, StateUnusable
+from isthmus.identity.authority import create_intermediate, create_root, private_key
 from isthmus.identity.enrolment import NotAssigned
 from isthmus.identity.given import Given
 from isthmus.identity.material import pem_of
-from isthmus.identity.rotation import Step
+from isthmus.identity.rotation import BUNDLE, Step
 from isthmus.identity.spiffe_id import SpiffeId
 from isthmus.keeping import Keeping
 from isthmus.model.settings import Settings
@@ -122,6 +122,32 @@ class TestGiven:
             mesh.keeper.take(Given("corp", {"ca-cert.pem": b"x"}))
         assert mesh.keeper.latest.value == before
 
+    def test_what_a_full_disk_did_not_take_is_tried_again(self, mesh: Mesh) -> None:
+        mesh.given = self_signed()
+        mesh.keeper.take(mesh.given)
+        bundle = mesh.state.within(BUNDLE)
+        bundle.unlink()
+        bundle.mkdir()
+        with pytest.raises(StateUnusable):
+            mesh.keeper.take(mesh.given)
+        assert mesh.keeper.given_by is None
+        bundle.rmdir()
+        mesh.keeper.take(mesh.given)
+        assert mesh.keeper.given_by == "corp"
+
+    def test_what_was_given_and_has_ended_does_not_end_the_keeper(self, mesh: Mesh) -> None:
+        mesh.given = self_signed()
+        for _ in range(2):
+            mesh.keeper.take(mesh.given)
+        mesh.requests.revoke_certificate("abc", "keyCompromise", take_back=False)
+        first, second = mesh.keeper.latest.value, self_signed()
+        for _ in range(2):
+            mesh.keeper.take(second)
+        assert mesh.keeper.latest.value.chain == first.chain, "waits"
+        mesh.now = first.root.not_valid_after_utc + timedelta(days=1)
+        mesh.keeper.sign_with_coming()
+        assert mesh.keeper.latest.value.chain != first.chain
+
 
 class TestRevoked:
     def test_nothing_is_signed_for_it_from_the_next_moment_and_after_a_start(self, mesh: Mesh) -> None:
@@ -169,6 +195,21 @@ class TestLists:
         assert mesh.keeper.latest.value.chain != first.chain
         assert len(mesh.keeper.lists.latest.value.in_force) == 2, "what the first signed may live"
 
+    def test_of_a_root_below_which_others_sign_nobody_goes_by_lists(self, mesh: Mesh) -> None:
+        """What they sign would be refused for want of a list: peers are closed by their serial number alone."""
+        mesh.requests.revoke_certificate("abc", "keyCompromise", take_back=False)
+        assert len(mesh.keeper.lists.latest.value.in_force) == 1
+        root, root_key = create_root("cluster.local", NOW)
+        intermediate, key = create_intermediate("cluster.local", root, root_key, NOW)
+        files = {"ca-cert.pem": pem_of(intermediate), "ca-key.pem": private_key(key).pem, "root-cert.pem": pem_of(root)}
+        mesh.given = Given("corp", files)
+        for _ in range(2):
+            mesh.keeper.take(mesh.given)
+        for keeper in (mesh.keeper, mesh.start()):
+            lists = keeper.lists.latest.value
+            assert (keeper.latest.value.root, lists.in_force, lists.serials) == (root, (), frozenset({0xABC}))
+            assert lists.published[0].is_by(intermediate), "whoever wants it can have it"
+
     def test_it_does_not_wait_for_ever_or_where_nobody_is_revoked(self, mesh: Mesh) -> None:
         mesh.behind = ("edge-1",)
         first = mesh.keeper.latest.value
@@ -184,6 +225,19 @@ class TestLists:
         mesh.keeper.sign_with_coming()
         assert mesh.keeper.latest.value.chain == mesh.start().latest.value.chain != second.chain
 
+    def test_another_signer_while_a_new_root_waits_is_the_new_roots(self, mesh: Mesh) -> None:
+        mesh.requests.revoke_certificate("abc", "keyCompromise", take_back=False)
+        mesh.behind = ("edge-1",)
+        first = mesh.keeper.latest.value
+        mesh.keeper.rotate(Step.PREPARE)
+        mesh.keeper.rotate(Step.ACTIVATE, force=True)
+        assert mesh.keeper.latest.value.root == first.root, "waits"
+        mesh.keeper.rotate_intermediate()
+        mesh.now = NOW + timedelta(seconds=20)
+        mesh.keeper.sign_with_coming()
+        assert mesh.keeper.latest.value.root != first.root
+        assert mesh.start().latest.value.chain == mesh.keeper.latest.value.chain
+
     def test_what_is_revoked_and_what_cannot_be(self, mesh: Mesh) -> None:
         mesh.requests.revoke_certificate("0A:BC", "certificateHold", take_back=False)
         [one] = mesh.requests.shown()["revoked_certificates"]
@@ -197,6 +251,17 @@ class TestLists:
             mesh.requests.revoke_certificate(f"{serial:x}", "unspecified", take_back=False)
         with pytest.raises(Refused, match="is none of"):
             mesh.requests.revoke_certificate("abc", "because", take_back=False)
+
+    def test_what_is_held_can_be_revoked_for_good_and_what_is_so_stays(self, mesh: Mesh) -> None:
+        for reason in ("certificateHold", "certificateHold", "keyCompromise", "keyCompromise"):
+            mesh.requests.revoke_certificate("abc", reason, take_back=False)
+            [one] = mesh.requests.shown()["revoked_certificates"]
+            assert one["reason"] == reason
+        for other in ("certificateHold", "unspecified"):
+            with pytest.raises(Refused, match="abc is revoked already, for good, as keyCompromise"):
+                mesh.requests.revoke_certificate("abc", other, take_back=False)
+        with pytest.raises(Refused, match="revoked for good"):
+            mesh.requests.revoke_certificate("abc", "unspecified", take_back=True)
 
     def test_whoever_shows_it_gets_no_certificate(self, mesh: Mesh) -> None:
         own = mesh.keeper.latest.value.issue_control_plane(NOW).svid.chain[0].encode()

@@ -114,6 +114,14 @@ def test_only_what_is_held_can_be_taken_back(book: Book) -> None:
         book.lists.restore(9)
 
 
+def test_what_is_held_and_then_evicted_cannot_be_taken_back(book: Book) -> None:
+    book.lists.revoke([revoked(7, Reason.CERTIFICATE_HOLD)])
+    book.lists.deny([Certified(7, "edge-1", "spiffe://cluster.local/ns/shop/sa/edge", NOW + HOUR)])
+    assert [one.reason for one in book.lists.latest.value.revoked] == [Reason.PRIVILEGE_WITHDRAWN]
+    with pytest.raises(Refused, match="revoked for good"):
+        book.lists.restore(7)
+
+
 def test_every_signer_of_whose_something_lives_has_a_list(book: Book) -> None:
     book.lists.revoke([revoked(7)])
     former, book.signer = book.signer, signer()

@@ -126,12 +126,14 @@ def test_groups_of_tokens_do_not_count_among_several_issuers() -> None:
 
 
 def test_groups_of_whoever_a_request_may_come_from_by_way_of_another_route() -> None:
-    """At a route that names no issuers: where routes are chosen anew, it may have been another that took the token."""
+    """Where routes are chosen anew, it may have been another that took the token, whatever this one names."""
     place = RoutePlace("shop/edge", "http", "shop/shop", "one")
     only_a = TOKENS.replace(", {issuer: https://b, jwksUri: https://b/k}", "")
     other = policy("o", ROUTE.replace("one", "two"), "ClientAuthentication", f"methods: [{OPAQUE}]")
     asked = policy("a", ROUTE, rest="rules: [{groups: [staff]}]")
+    named = policy("n", ROUTE, "ClientAuthentication", "methods: [{jwt: {issuers: [https://a]}}, {apiKey: {}}]")
     for matched, counts in (("", True), (', headers: {"@request.auth.claims.group": {exact: a}}', False)):
-        configs: dict[type, Any] = dict(ACCESS.route(edge(asked, only_a, other, matched=matched), AT, place))
-        (groups,) = [found for check, found in configs[Access].rules[0].checks if check is Check.GROUPS]
-        assert any(isinstance(leaf, Claim) for leaf in leaves(groups)) is counts
+        for more in ((), (named,)):
+            configs: dict[type, Any] = dict(ACCESS.route(edge(asked, only_a, other, *more, matched=matched), AT, place))
+            (groups,) = [found for check, found in configs[Access].rules[0].checks if check is Check.GROUPS]
+            assert any(isinstance(leaf, Claim) for leaf in leaves(groups)) is counts

@@ -191,6 +191,15 @@ class WholeStream:
             self._step, self._blocked_since = 0, None
 
     def _advance(self, now: datetime) -> list[bytes]:
+        out = self._push(now)
+        if gone := self._leaving.take(now):
+            self._types[CLUSTER].let_go(gone)
+        # Everybody does without what leaves, whatever waits behind a gate; the rest waits there.
+        for types in _STEPS if self._step == _SETTLED else ((CLUSTER,),):
+            out += self._send(types, now, only_due=True)
+        return out
+
+    def _push(self, now: datetime) -> list[bytes]:
         out: list[bytes] = []
         while self._step != _SETTLED:
             types = _STEPS[self._step]
@@ -199,12 +208,8 @@ class WholeStream:
                 return out
             self._step, self._blocked_since = self._step + 1, None
         # Who refused something goes on with an earlier version of it, and with the clusters of that.
-        if self._step == _SETTLED and not any(self._types[user].refusals for user in _STEPS[1]):
+        if not any(self._types[user].refusals for user in _STEPS[1]):
             self._leaving.add(self._gone(), now)
-        if gone := self._leaving.take(now):
-            self._types[CLUSTER].let_go(gone)
-        for types in _STEPS:
-            out += self._send(types, now, only_due=True)
         return out
 
     def _gone(self) -> dict[str, Built]:

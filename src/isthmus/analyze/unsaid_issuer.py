@@ -50,19 +50,25 @@ def _where(policy: AccessPolicy, places: Places, mesh: Mesh) -> Iterator[tuple[s
     """Where it holds, with the issuers whose tokens are taken there."""
     if policy.attachment.scope is not None:
         for target in places.concerned(policy.attachment):
-            clients = (one for one in mesh.policies.clients if places.concerns(one.attachment, target))
-            yield target.key, _verified(target, mesh) | _named(clients)
+            yield target.key, _verified(target, mesh) | _named(_about(target, places, mesh))
         return
     for place in places.of("access", policy):
-        yield place.name, _named(places.holding("clients", place)) or _unnamed(place.target, places, mesh)
+        if _chosen_anew(place.target, mesh):
+            yield place.name, _verified(place.target, mesh) | _named(_about(place.target, places, mesh))
+        else:
+            yield place.name, _named(places.holding("clients", place)) or _verified(place.target, mesh)
 
 
-def _unnamed(target: Target, places: Places, mesh: Mesh) -> set[str]:
-    """Whose tokens come to a route that names no issuers: where routes are chosen by claims, those of any route."""
+def _chosen_anew(target: Target, mesh: Mesh) -> bool:
+    """Whether a request may come from a route that took another's token (``xds/claim.py``)."""
     carried = {gateway.key for gateway in target.gateways}
-    anew = any(table.asks_claims and not carried.isdisjoint(table.gateways) for table in mesh.routes)
-    clients = (one for one in mesh.policies.clients if anew and places.concerns(one.attachment, target))
-    return _verified(target, mesh) | _named(clients)
+    return any(one.clear_route_cache for one in mesh.settings.ext_authz) or any(
+        table.asks_claims and not carried.isdisjoint(table.gateways) for table in mesh.routes
+    )
+
+
+def _about(target: Target, places: Places, mesh: Mesh) -> Iterator[ClientAuthentication]:
+    return (one for one in mesh.policies.clients if places.concerns(one.attachment, target))
 
 
 def _verified(target: Target, mesh: Mesh) -> set[str]:

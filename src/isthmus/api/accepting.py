@@ -38,9 +38,10 @@ class Bounds:
 
 
 class Accepting:
-    """One listening socket. Where there is no room for one more, the one that has been silent for longest makes it.
+    """One listening socket. Where there is no room for one more, one of the network that has most makes it.
 
-    A handshake takes an honest client some milliseconds: those that are dropped so are not its.
+    Of these the handshake that began first, else the connection that came first, for a finished handshake costs a flood
+    nothing. An honest client needs some milliseconds: those that are dropped so are not its.
     """
 
     def __init__(self, context: ssl.SSLContext, protocol: Protocol, bounds: Bounds | None = None) -> None:
@@ -48,7 +49,7 @@ class Accepting:
         self._protocol = protocol
         self._bounds = bounds if bounds is not None else Bounds()
         self._of: Counter[str] = Counter()
-        self._shaking: dict[asyncio.Task[None], _Place] = {}
+        self._places: dict[_Place, None] = {}
         """In the order in which they came."""
 
     async def run(self, listening: socket.socket) -> None:
@@ -66,34 +67,35 @@ class Accepting:
                     await asyncio.sleep(_WITHOUT_DESCRIPTORS.total_seconds())
                     continue
                 self._take(accepted, _network(peer[0]))
+                # What waits already is had without waiting: nobody else would have a turn before the last of a flood.
+                await asyncio.sleep(0)
         finally:
-            for task in self._shaking:
-                task.cancel()
+            for place in tuple(self._places):
+                place.end()
 
     def _take(self, accepted: socket.socket, network: str) -> None:
-        crowded = self._of[network] >= self._bounds.most_of_one
-        if (crowded or self._of.total() >= self._bounds.most) and not self._make_room(network if crowded else None):
-            accepted.close()
-            return
-        place = _Place(self._of, network)
-        task = asyncio.create_task(self._shake(accepted, place))
-        self._shaking[task] = place
-        task.add_done_callback(lambda done: self._shaking.pop(done, None))
+        if self._of[network] >= self._bounds.most_of_one:
+            self._make_room(network)
+        elif self._of.total() >= self._bounds.most:
+            self._make_room(max(self._of, key=lambda one: self._of[one]))
+        place = _Place(network, self._left)
+        self._of[network] += 1
+        self._places[place] = None
+        place.shaking = asyncio.create_task(self._shake(accepted, place))
 
-    def _make_room(self, network: str | None) -> bool:
-        """Drop the handshake that began first, of ``network`` or of anybody; False: there is none."""
-        for task, place in self._shaking.items():
-            if network in (None, place.network):
-                # Its place is free now, and not when the task comes to its end.
-                place.leave()
-                del self._shaking[task]
-                task.cancel()
-                return True
-        return False
+    def _make_room(self, network: str) -> None:
+        theirs = [place for place in self._places if place.network == network]
+        next((place for place in theirs if place.transport is None), theirs[0]).end()
+
+    def _left(self, place: _Place) -> None:
+        del self._places[place]
+        self._of[place.network] -= 1
+        if not self._of[place.network]:
+            del self._of[place.network]
 
     async def _shake(self, accepted: socket.socket, place: _Place) -> None:
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(
+            place.transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: self._protocol(place.leave),
                 accepted,
                 ssl=self._context,
@@ -107,21 +109,29 @@ class Accepting:
             raise
 
 
+@dataclass(eq=False, slots=True)
 class _Place:
     """Of one connection, until it leaves."""
 
-    def __init__(self, of: Counter[str], network: str) -> None:
-        self.network = network
-        self._of = of
-        self._left = False
-        of[network] += 1
+    network: str
+    left: Callable[[_Place], None]
+    shaking: asyncio.Task[None] | None = None
+    transport: asyncio.BaseTransport | None = None
+    """Once the handshake is done."""
+    gone: bool = False
 
     def leave(self) -> None:
-        if not self._left:
-            self._left = True
-            self._of[self.network] -= 1
-            if not self._of[self.network]:
-                del self._of[self.network]
+        if not self.gone:
+            self.gone = True
+            self.left(self)
+
+    def end(self) -> None:
+        """Its place is free now, and not when the connection comes to its end."""
+        self.leave()
+        if isinstance(self.transport, asyncio.Transport):
+            self.transport.abort()
+        elif self.shaking is not None:
+            self.shaking.cancel()
 
 
 def _network(address: str) -> str:

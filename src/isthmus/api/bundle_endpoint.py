@@ -23,8 +23,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from isthmus.api.accepting import Accepting, Bounds
 
-_MOST_REQUESTS = 100
-"""At once; who comes then is told to come again."""
 _LONGEST = timedelta(seconds=10)
 """That anybody has for a connection and its request: whoever says nothing must not hold a place for ever."""
 
@@ -92,7 +90,6 @@ async def run_bundle_endpoint(
         lifespan="off",
         timeout_graceful_shutdown=1,
         timeout_keep_alive=5,
-        limit_concurrency=_MOST_REQUESTS,
         server_header=False,
     )
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.exc_info is None)

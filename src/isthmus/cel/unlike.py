@@ -22,7 +22,7 @@ class Unlike:
 _FORMS = {
     "consumer": (r"[^/]+/[^/]+", "namespace/name"),
     "method": (r"[^a-z]+", "in capitals"),
-    "path": (r"/[^?#]*|\*", "begins with a slash, and has no query"),
+    "path": (r"/[^?#]*|\*", "written from its first slash on, without the query"),
     "host": (r"[^A-Z:]+", "in lower case, without a port"),
     "source.principal": (r"(?!spiffe:)[^/]+/.+", "cluster.local/ns/NAMESPACE/sa/ACCOUNT, without spiffe://"),
     "source.trustDomain": (r"[^/]+", "without a slash"),

@@ -26,7 +26,7 @@ def audit(
 ) -> int:
     """List what each trust store holds, what ends soon, what nothing uses, and what is revoked.
 
-    Exit 1 if anything of it has ended or is revoked.
+    Exit 1 if a certificate in a trust store has ended or is revoked.
 
     Without a running control plane: the authority of the state alone.
 
@@ -100,7 +100,7 @@ def _line(row: dict[str, Any]) -> str:
     left = datetime.fromisoformat(row["not_after"]) - now()
     when = f"ended {words(-left)} ago" if row["state"] == "ended" else f"ends in {words(left)}"
     used = "" if row["used_by"] else "; nothing uses it"
-    loud = {"ended": "ENDED  ", "ends soon": "SOON   ", "revoked": "REVOKED "}.get(row["state"], "       ")
+    loud = {"ended": "ENDED", "ends soon": "SOON", "revoked": "REVOKED"}.get(row["state"], "")
     # Roots of one mesh have one name: the serial number tells them apart.
     who = f"{', '.join(row['names']) or row['subject']} ({row['serial'][:8]})"
-    return f"{loud}{row['store']}: {who}: {when}{used}"
+    return f"{loud:8}{row['store']}: {who}: {when}{used}"

@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -120,7 +121,7 @@ def _of_server(host: str, port: int, sni: str | None) -> Sequence[x509.Certifica
 
 
 def _show_proxy(proxy: str, state: Path, output: Format) -> int:
-    """What an Envoy of this machine holds now, as its admin interface tells: names, serials and dates, no more."""
+    """What an Envoy of this machine holds now, as its admin interface tells: names, serials and dates; and what is revoked."""
     kept = StateDir.at(state)
     try:
         socket_file = Folders(kept.path, kept.runtime).admin_socket(proxy)
@@ -133,12 +134,14 @@ def _show_proxy(proxy: str, state: Path, output: Format) -> int:
         held = asyncio.run(admin.certificates())
     except EnvoyFailed as failed:
         raise Refused(f"{proxy}: {failed}") from failed
+    revoked = _revoked(state)
     listed: list[dict[str, Any]] = [
         {
             "store": store,
             "serial": one.serial_number,
             "names": [name.uri or name.dns or name.ip_address for name in one.subject_alt_names],
             "not_after": one.expiration_time.ToJsonString(),
+            "revoked": entry.at.isoformat() if (entry := revoked.get(one.serial_number.lstrip("0"))) is not None else None,
         }
         for certificate in held.certificates
         for store, ones in (("certificate", certificate.cert_chain), ("roots", certificate.ca_cert))
@@ -147,8 +150,13 @@ def _show_proxy(proxy: str, state: Path, output: Format) -> int:
     unique = [one for index, one in enumerate(listed) if one not in listed[:index]]
     if output is Format.JSON:
         print_json(unique)
-        return 0
-    for one in unique:
-        names = ", ".join(one["names"]) or "(no names)"
-        typer.echo(f"{one['store']:12} {names}  until {one['not_after']}  {one['serial']}")
-    return 0
+    else:
+        typer.echo("\n".join(_held_line(one) for one in unique))
+    bad = any(one["revoked"] or datetime.fromisoformat(one["not_after"]) <= now() for one in unique)
+    return EXIT_USER if bad else 0
+
+
+def _held_line(one: dict[str, Any]) -> str:
+    names = ", ".join(one["names"]) or "(no names)"
+    revoked = f"  REVOKED since {datetime.fromisoformat(one['revoked']):%Y-%m-%d %H:%M}Z" if one["revoked"] else ""
+    return f"{one['store']:12} {names}  until {one['not_after']}  {one['serial']}{revoked}"

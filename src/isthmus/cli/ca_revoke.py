@@ -17,13 +17,15 @@ from isthmus.identity.validate import peer_identity
 
 def revoke(
     which: Annotated[
-        str | None, typer.Argument(metavar="[SPIFFE_ID|FILE]", help="An identity, or a certificate of it.")
+        str | None, typer.Argument(metavar="SPIFFE_ID|FILE", help="An identity, or a certificate of it.")
     ] = None,
     serial: Annotated[
         str | None,
         typer.Option("--serial", metavar="HEX|FILE", help="One certificate, by its serial number, and no other."),
     ] = None,
-    reason: Annotated[Reason, typer.Option("--reason", help="Of --serial: what the list says.")] = Reason.UNSPECIFIED,
+    reason: Annotated[
+        Reason | None, typer.Option("--reason", help="Of --serial: what the list says; else that nobody said.")
+    ] = None,
     take_back: Annotated[bool, typer.Option("--take-back", help="Let it be good again.")] = False,
     state: State = DEFAULT_STATE,
 ) -> int:
@@ -32,7 +34,8 @@ def revoke(
     Its next request is refused on standing connections too; callers connect to it no more.
 
     With --serial a single certificate instead, by the authority's list (CRL): handshakes refuse it, standing
-    connections end. Its identity stays good, and is given new ones. Only certificateHold can be taken back.
+    connections end. Its identity stays good, and is given new ones. Only certificateHold can be taken back;
+    revoked again for another reason, it no longer can.
 
     Examples:
 
@@ -44,10 +47,12 @@ def revoke(
     """
     if (which is None) == (serial is None):
         raise typer.BadParameter("one of SPIFFE_ID, FILE and --serial")
+    if reason is not None and (serial is None or take_back):
+        raise typer.BadParameter("--reason is of --serial, and not of --take-back")
     if serial is not None:
         number = f"{_serial(serial):x}"
         with authority_of(state) as authority:
-            authority.revoke_certificate(number, reason.value, take_back=take_back)
+            authority.revoke_certificate(number, reason or Reason.UNSPECIFIED, take_back=take_back)
         typer.echo(f"the certificate {number} is {'good again' if take_back else 'revoked'}", err=True)
         return 0
     assert which is not None, "the one or the other"

@@ -241,4 +241,7 @@ class ControlPlane:
     def _publish_plan(self) -> None:
         compiled = self.compiled.value
         if compiled is not None:
+            # With the trust of now, and not of the last turn: agents fetch what goes by its lists when this is new.
+            listed = next((one.version for one in self.inputs.trust if one.lists), "")
+            self.world = replace(self.world, own_lists=listed)
             self._plans.publish(compiled, self.world, self.trust)

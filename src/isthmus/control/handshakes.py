@@ -86,8 +86,12 @@ class Handshakes:
     def settle(self) -> None:
         """Who is shut out now, and who is let in again."""
         now, mesh = self._clock(), self._plane.mesh
-        for place in [place for place in self._books if settings_of(mesh, place) is None]:
-            del self._books[place]
+        for place in tuple(self._books):
+            settings = settings_of(mesh, place)
+            if settings is None:
+                del self._books[place]
+            else:
+                self._books[place].settings = settings
         found = {place: tuple(str(network) for network in book.shut_out(now)) for place, book in self._books.items()}
         shut_out = {place: networks for place, networks in sorted(found.items()) if networks}
         if shut_out != self._plane.inputs.shut_out:

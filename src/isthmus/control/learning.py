@@ -89,7 +89,6 @@ class Learning:
             unhealthy=unwell,
             revoked=self._inputs.revoked | left_behind(mesh, self._inputs.evicted),
             revoked_certificates=self._inputs.revoked_certificates,
-            own_lists=next((one.version for one in self._inputs.trust if one.lists), ""),
             shut_out=self._inputs.shut_out,
             crls=self._inputs.revocation.crls,
             staples=self._inputs.revocation.staples,

@@ -67,6 +67,8 @@ class Certified:
     node: str
     identity: str
     expires: datetime
+    superseded: bool = False
+    """A node's own, from before it joined anew: good for nothing here, and no cause for a list of revoked ones."""
 
 
 @dataclass(slots=True)
@@ -129,9 +131,9 @@ class Nodes:
 
     @property
     def denied_certificates(self) -> tuple[Certified, ...]:
-        """Those of evicted nodes, and of machines whose name another has now, that have not ended."""
+        """Those of evicted nodes that have not ended."""
         now = self._clock()
-        return tuple(one for one in self._denied.values() if one.expires > now)
+        return tuple(one for one in self._denied.values() if one.expires > now and not one.superseded)
 
     def admit(self, name: str, scope: Scope, leaf: str | None = None) -> None:
         """The node showed its join token: from now on it may be this.
@@ -160,9 +162,12 @@ class Nodes:
         now = self._clock()
         del self._members[name]
         self._evicted[name] = now
-        held = tuple(one for one in self._certified.values() if one.node == name and one.expires > now)
+        before = (replace(one, superseded=False) for one in self._denied.values() if one.superseded)
+        known = (*self._certified.values(), *before)
+        held = tuple(one for one in known if one.node == name and one.expires > now)
         for one in held:
-            self._denied[one.serial] = self._certified.pop(one.serial)
+            self._certified.pop(one.serial, None)
+            self._denied[one.serial] = one
         self._end_session(name, f"the node {name} was evicted: it needs a new join token")
         self._tell()
         return held
@@ -171,7 +176,7 @@ class Nodes:
         own = self._certified[serial].identity if serial in self._certified else None
         for one in list(self._certified.values()):
             if one.node == name and one.identity == own and one.serial != serial:
-                self._denied[one.serial] = self._certified.pop(one.serial)
+                self._denied[one.serial] = replace(self._certified.pop(one.serial), superseded=True)
 
     def check(self, name: str, peer: bytes) -> None:
         """Raises NotEnrolled unless the node's certificate (PEM, verified by the handshake) still counts."""
@@ -356,9 +361,11 @@ def _certified_to_json(one: Certified) -> dict[str, Any]:
         "node": one.node,
         "identity": one.identity,
         "expires": one.expires.isoformat(),
+        "superseded": one.superseded,
     }
 
 
 def _certified_from_json(entry: dict[str, Any]) -> Certified:
     expires = datetime.fromisoformat(entry["expires"])
-    return Certified(int(entry["serial"], 16), entry["node"], entry["identity"], expires)
+    superseded = bool(entry.get("superseded", False))
+    return Certified(int(entry["serial"], 16), entry["node"], entry["identity"], expires, superseded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from isthmus.xds.snapshot import CLUSTER, LISTENER, Snapshot, build, snapshot
 
 _OF_SECRETS = ("credential:", "credential-ca:")
 """Names of what the control plane has from Secrets, and Envoy shows."""
+_log = logging.getLogger(__name__)
 
 
 class Wants:
@@ -46,6 +48,8 @@ class Wants:
         self._bootstraps: dict[str, tuple[object, Any]] = {}
         self._relay: tuple[tuple[Address, ...], Snapshot] | None = None
         self._credentials: dict[str, tuple[PlannedCredential, Credential | None]] = {}
+        self._broken: dict[str, str] = {}
+        """Machines whose proxies cannot be told, and why."""
 
     def __call__(self) -> Mapping[str, Wanted]:
         plan = self._plane.plan.value
@@ -58,7 +62,7 @@ class Wants:
             theirs = self._plane.node_plan(node).value
             if theirs is not None and offer.control_plane is not None and self._nodes.connected(node):
                 runtime = Path(offer.runtime)
-                some = self._of(theirs, Folders(runtime, runtime), node, offer.control_plane)
+                some = self._of_another(theirs, Folders(runtime, runtime), node, offer.control_plane)
                 found |= {one.proxy: one for one in some}
         for kept in (self._bootstraps, self._credentials):
             if len(kept) > 2 * self._kept_at_most(found):
@@ -89,6 +93,19 @@ class Wants:
                 machine=machine,
                 credentials=tuple(self._given(proxy)),
             )
+
+    def _of_another(self, plan: Plan, folders: Folders, node: str, ads: Address) -> tuple[Wanted, ...]:
+        """What its bootstraps are made of is the machine's own word: it must not end the service that watches them."""
+        try:
+            some = tuple(self._of(plan, folders, node, ads))
+        except Exception as broken:
+            why = type(broken).__name__
+            if self._broken.get(node) != why:
+                _log.warning("node %s: what its Envoys should run cannot be said, and is not compared: %s", node, why)
+            self._broken[node] = why
+            return ()
+        self._broken.pop(node, None)
+        return some
 
     def _bootstrap(self, folders: Folders, plan: Plan, proxy: PlannedProxy, ads: Address) -> Any:
         settings = bootstrap_settings(folders, plan, proxy, ads)

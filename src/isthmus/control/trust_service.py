@@ -11,7 +11,8 @@ import grpc.aio
 
 from isthmus.ads.status import Statuses
 from isthmus.control.control_plane import ControlPlane
-from isthmus.errors import SvidInvalid
+from isthmus.control.roster import Roster
+from isthmus.errors import NotEnrolled, SvidInvalid
 from isthmus.identity.validate import peer_identity
 from isthmus.identity.wire import CONFIRM_TRUST, TRUST_SERVICE
 from isthmus.proxy.plan import TrustBundle, trust_version
@@ -22,7 +23,8 @@ _VERSION_MAX_BYTES = 64
 class TrustService:
     """Hears from each node's agent which trust bundles all of its proxies have taken."""
 
-    def __init__(self, plane: ControlPlane, statuses: Statuses, clock: Callable[[], datetime]) -> None:
+    def __init__(self, plane: ControlPlane, statuses: Statuses, roster: Roster, clock: Callable[[], datetime]) -> None:
+        self._roster = roster
         self._plane = plane
         self._statuses = statuses
         self._clock = clock
@@ -44,7 +46,8 @@ class TrustService:
         try:
             pem = next(iter(context.auth_context().get("x509_pem_cert", ())), b"")
             caller = peer_identity(pem, self._clock())
-        except SvidInvalid as invalid:
+            self._roster.check_node(caller.node_name or "", pem)
+        except (SvidInvalid, NotEnrolled) as invalid:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(invalid))
         node = caller.node_name
         if node is None or caller.trust_domain != self._plane.mesh.settings.trust_domain:

@@ -75,8 +75,9 @@ class BackOff:
         return timedelta(seconds=min(doubled, settings.max_ejection.total_seconds()))
 
     def shut_out(self, now: datetime) -> tuple[Network, ...]:
-        """In order of their addresses."""
-        found = [network for network, record in self._records.items() if _is_shut(record, now)]
+        """In order of their addresses; nobody who is exempt by now."""
+        shut = (network for network, record in self._records.items() if _is_shut(record, now))
+        found = [network for network in shut if not self._is_free(network)]
         return tuple(sorted(found, key=lambda one: (one.version, one.network_address.packed)))
 
     def kept(self) -> tuple[Ejection, ...]:
@@ -97,6 +98,11 @@ class BackOff:
     def _exempt(self, address: str) -> bool:
         found = _plain(address)
         return any(found.version == network.version and found in network for network in self.settings.exempt)
+
+    def _is_free(self, network: Network) -> bool:
+        """Whether all of ``network`` is exempt."""
+        first, last = network[0], network[-1]
+        return any(first in exempt and last in exempt for exempt in self.settings.exempt)
 
     def _forgiven(self, record: _Record, now: datetime) -> bool:
         """An address that was good for as long as it was last shut out (and an interval) begins anew."""

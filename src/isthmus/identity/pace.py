@@ -39,6 +39,15 @@ def certificates_pace() -> Pace:
     return Pace("certificates", 2000, 100)
 
 
+def identity_pace(life: timedelta) -> Pace:
+    """Of one identity at one machine, whose certificates live so long.
+
+    What lives is written down, for it is revoked with the machine: so a machine has some two hundred of each identity
+    at most, however fast it asks. It renews at half of a life; one that starts again and again has that many to go.
+    """
+    return Pace("certificates of one identity", 100, 100 / life.total_seconds())
+
+
 def tokens_pace() -> Pace:
     return Pace("JWT-SVIDs", 2000, 100)
 

@@ -35,12 +35,12 @@ def retired_signers(state: StateDir, now: datetime) -> tuple[Signer, ...]:
 
 
 def retire(state: StateDir, certificate: x509.Certificate, key: SigningKey, now: datetime) -> None:
-    """Keep a signer that is about to be replaced. Called again for one that is kept already, it changes nothing."""
+    """Keep a signer that is about to be replaced. One that is kept already may have signed on: it stays longer."""
     kept = retired_signers(state, now)
-    if certificate in (one.certificate for one in kept):
-        return
     until = min(now + MAX_TTL, certificate.not_valid_after_utc)
-    _write(state, (*kept, Signer(certificate, key, until)))
+    until = max((until, *(one.until for one in kept if one.certificate == certificate)))
+    others = (one for one in kept if one.certificate != certificate)
+    _write(state, (*others, Signer(certificate, key, until)))
 
 
 def forget_below(state: StateDir, roots: Iterable[x509.Certificate], now: datetime) -> None:

@@ -90,7 +90,7 @@ def parse_serial(text: str) -> int:
     """A serial number in hexadecimal, as ``isthmus ca inspect`` and OpenSSL (with colons) write it. Raises Refused."""
     digits = text.strip().removeprefix("0x").replace(":", "")
     if not _SERIAL.fullmatch(digits) or int(digits, 16) == 0:
-        raise Refused(f"{text[:100]!r} is no serial number: up to 40 hexadecimal digits")
+        raise Refused(f"{text[:100]!r} is no serial number (up to 40 hexadecimal digits), nor a file")
     return int(digits, 16)
 
 

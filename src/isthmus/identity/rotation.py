@@ -114,8 +114,10 @@ def activate(state: StateDir, trust_domain: str, old: x509.Certificate, now: dat
 
 
 def renew(state: StateDir, root: x509.Certificate, root_key: bytes, trust_domain: str, now: datetime) -> None:
-    """A new intermediate below ``root``, in place of the one that signs."""
+    """A new intermediate below ``root``, in place of the one that signs. Raises Refused: not the root's key."""
     signing_key = read_key(str(state.within(ROOT_KEY)), root_key)
+    if not is_key_of(signing_key, root):
+        raise Refused(f"{state.within(ROOT_KEY)}: not the key of the root that signs")
     _retire(state, now)
     intermediate, key = create_intermediate(trust_domain, root, signing_key, now)
     state.write_private(_NEXT_KEY, private_key(key).pem)
@@ -126,9 +128,15 @@ def renew(state: StateDir, root: x509.Certificate, root_key: bytes, trust_domain
 def _retire(state: StateDir, now: datetime) -> None:
     """Keep what signs now for the lists of what it signed; where it is broken or missing there is nothing to keep."""
     chain, key = state.read(INTERMEDIATE), state.read(INTERMEDIATE_KEY)
-    if chain is not None and key is not None:
+    if chain is None or key is None:
+        return
+    try:
         certificate = read_certificates(str(state.within(INTERMEDIATE)), chain)[0]
-        retire(state, certificate, read_key(str(state.within(INTERMEDIATE_KEY)), key), now)
+        signing_key = read_key(str(state.within(INTERMEDIATE_KEY)), key)
+    except StateUnusable:
+        return
+    if is_key_of(signing_key, certificate):
+        retire(state, certificate, signing_key, now)
 
 
 def finish_renewal(state: StateDir) -> None:

@@ -16,7 +16,7 @@ from cryptography import x509
 from isthmus.errors import CsrRejected, IsthmusError, NotEnrolled, Refused, SpiffeIdInvalid, SvidInvalid
 from isthmus.identity.authority import DEFAULT_TTL, MAX_TTL, Authority, KeyedSvid
 from isthmus.identity.enrolment import JoinTokens, NotAssigned
-from isthmus.identity.pace import Pace, TooFast, certificates_pace
+from isthmus.identity.pace import Pace, TooFast, certificates_pace, identity_pace
 from isthmus.identity.spiffe_id import SpiffeId
 from isthmus.identity.validate import Csr, peer_identity, read_csr
 from isthmus.identity.wire import CREATE_CERTIFICATE, SERVICE, CertificateRequest, CertificateResponse
@@ -99,6 +99,8 @@ class CertificateService:
     """Of other machines; None: there are none."""
     pace: Pace = field(default_factory=certificates_pace)
     """Of other machines; the agent of our own is part of us."""
+    _of_one: dict[timedelta, Pace] = field(default_factory=dict, init=False, repr=False)
+    """Of one identity at one of them, by the longest life that its certificates have there."""
 
     async def create_certificate(self, request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
         """The gRPC method: an encoded IstioCertificateRequest in, an encoded IstioCertificateResponse out."""
@@ -173,7 +175,9 @@ class CertificateService:
         ttl = self._ttl(wish)
         if node != LOCAL_NODE:
             # One that is evicted keeps what it has until it ends: it must not have chosen when.
-            ttl = min(ttl, self.assignments.longest(node, spiffe_id))
+            longest = self.assignments.longest(node, spiffe_id)
+            self._of_one.setdefault(longest, identity_pace(longest)).take(f"{node} ({spiffe_id})", now)
+            ttl = min(ttl, longest)
         svid = authority.issue(_csr(wish), spiffe_id, ttl, now)
         self._note(svid.expires)
         if self.nodes is not None and node != LOCAL_NODE:

@@ -16,6 +16,10 @@ LOCAL_NODE = "local"
 NOBODY = ""
 """In place of a node: nobody carries the proxy."""
 _NODE_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_DNS_LABEL = r"[A-Za-z0-9_](?:[-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?"
+_DNS_NAME = re.compile(rf"{_DNS_LABEL}(?:\.{_DNS_LABEL})*\.?")
+_LONGEST_TEXT = 317
+"""Characters: a label's key has 63 behind a DNS name of 253."""
 
 
 class ScopeKind(Enum):
@@ -164,7 +168,7 @@ def _calls_to_json(to: Address | None) -> dict[str, Any] | None:
 
 def _calls(data: dict[str, Any]) -> Address | None:
     to = data.get("control_plane")
-    return None if to is None else Address(_text(to["host"]), _port(to["port"]))
+    return None if to is None else Address(_host(to["host"]), _port(to["port"]))
 
 
 def offer_from_json(value: object) -> Offer:
@@ -209,7 +213,18 @@ def _sidecar(data: dict[str, Any]) -> SidecarOffer:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"text is wanted, not {type(value).__name__}")
+    # Halves of surrogate pairs are not printable either.
+    if not value.isprintable() or len(value) > _LONGEST_TEXT:
+        raise ValueError(f"{value[:_LONGEST_TEXT]!r} is not a printable text of at most {_LONGEST_TEXT} characters")
     return value
+
+
+def _host(value: object) -> str:
+    """As it is written: the machine's bootstraps say the same."""
+    host = _text(value)
+    if not _DNS_NAME.fullmatch(host):
+        ip_address(host)
+    return host
 
 
 def _ip(value: object) -> str:

@@ -39,18 +39,23 @@ class Look:
     @property
     def digest(self) -> str:
         """Of all of it."""
-        return hashlib.blake2b((_about(self) + self.dump).encode(), digest_size=16).hexdigest()
+        # What another machine says may hold halves of surrogate pairs.
+        content = (_about(self) + self.dump).encode(errors="backslashreplace")
+        return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 async def look_at(admin: AdminClient) -> Look:
-    """Raises EnvoyFailed."""
-    dump = await admin.text("/config_dump")
-    server = json.loads(await admin.text("/server_info"))
-    stopped = (await admin.stats(f"^{re.escape(_STOPPED)}$")).get(_STOPPED, 0)
-    levels = _LEVEL.findall(await admin.text("/logging", method="POST"))
-    loudest = max(levels, key=_LEVELS.index) if set(levels) <= set(_LEVELS) and levels else "unknown"
-    options = {name: str(value) for name, value in server["command_line_options"].items()}
-    return Look(dump, server["state"], options, stopped, loudest)
+    """Raises EnvoyFailed: it does not answer, or not as an Envoy does."""
+    try:
+        dump = await admin.text("/config_dump")
+        server = json.loads(await admin.text("/server_info"))
+        stopped = (await admin.stats(f"^{re.escape(_STOPPED)}$")).get(_STOPPED, 0)
+        levels = _LEVEL.findall(await admin.text("/logging", method="POST"))
+        loudest = max(levels, key=_LEVELS.index) if set(levels) <= set(_LEVELS) and levels else "unknown"
+        options = {name: str(value) for name, value in server["command_line_options"].items()}
+        return Look(dump, server["state"], options, stopped, loudest)
+    except (ValueError, KeyError, TypeError, AttributeError) as broken:
+        raise EnvoyFailed(f"its admin interface's answer cannot be read: {type(broken).__name__}") from None
 
 
 def pack(look: Look, known: str) -> str:
@@ -77,7 +82,7 @@ def unpack(text: str, known: str) -> Look | None:
         if len(plain) == LARGEST:
             raise EnvoyFailed("what it says of itself is too large")
         return _look(json.loads(plain))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, zlib.error) as broken:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, zlib.error) as broken:
         raise EnvoyFailed(f"what it says of itself cannot be read: {type(broken).__name__}") from None
 
 

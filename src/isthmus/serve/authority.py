@@ -71,6 +71,8 @@ class AuthorityKeeper:
         self._given = given
         self._behind = behind
         self._taken = given()
+        self._shared = False
+        """Whether others than us sign below the roots of what is taken."""
         self._told = ""
         self.revoked = Latest(frozenset(one.spiffe_id.uri for one in read_revoked(state)))
         """SPIFFE IDs."""
@@ -85,7 +87,9 @@ class AuthorityKeeper:
         settings = self._settings()
         if self._taken is None:
             return load_or_create(self._state, settings.trust_domain, self._clock(), settings.root_namespace)
-        return self._with_old(self._read(self._taken))
+        given = self._read(self._taken)
+        self._shared = _is_shared(given)
+        return self._with_old(given)
 
     def _read(self, given: Given) -> Authority:
         settings = self._settings()
@@ -137,7 +141,7 @@ class AuthorityKeeper:
         with suppress(StateUnusable):
             signers += retired_signers(self._state, self._clock())
         signers += (one for one in self._former if one.until > self._clock())
-        self.lists.signed_by(signers)
+        self.lists.signed_by(signers, shared=self._shared)
 
     async def _follow_coming(self) -> None:
         while True:
@@ -177,7 +181,9 @@ class AuthorityKeeper:
     def rotate_intermediate(self) -> None:
         """Another signing certificate, at once: what trusts the root trusts it. Raises Refused: no root key."""
         self._refuse_given("its signing certificate")
-        renew_intermediate(self._state, self.latest.value, self._clock())
+        # What the state has: another root signs there, perhaps, than signs here still.
+        newest = self._coming.authority if self._coming is not None else self.latest.value
+        renew_intermediate(self._state, newest, self._clock())
         self._adopt(self._load())
 
     @property
@@ -251,13 +257,15 @@ class AuthorityKeeper:
         elif current.root == new.root or not self._behind():
             if current.root != new.root:
                 rotation.add_old(self._state, current.root, rotation.signed_until(self._state, current.root, now))
-            self._taken = given
+            # All that can fail comes first: what is half taken would not be tried again.
+            whole = self._with_old(new)
+            self._taken, self._shared = given, _is_shared(new)
             signer = current.chain[0]
             self._former = (
                 *self._former,
                 Signer(signer, current.signing_key, min(now + MAX_TTL, signer.not_valid_after_utc)),
             )
-            self._adopt(self._with_old(new))
+            self._adopt(whole)
             logger.warning("certificates are signed by what %s gives now", given.where)
 
     async def _keep_state(self) -> None:
@@ -270,6 +278,11 @@ class AuthorityKeeper:
             with suppress(StateUnusable):
                 if put_back(self._state, self.latest.value):
                     logger.error("%s: the authority was removed; all but its root key is back", self._state.path)
+
+
+def _is_shared(given: Authority) -> bool:
+    """Whether somebody else may sign below the roots, or holds one of them: a company's authority does so."""
+    return given.chain[0] != given.root or bool(given.others)
 
 
 _DONE = {

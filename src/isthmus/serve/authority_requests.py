@@ -115,6 +115,9 @@ class AuthorityRequests:
         authority = self._keeper.latest.value
         if number in {one.serial_number for one in (authority.root, *authority.chain, *authority.others)}:
             raise Refused(f"{number:x} is an authority's: rotate it instead (isthmus ca rotate)")
+        known = lists.reason(number)
+        if not take_back and known not in (None, why, Reason.CERTIFICATE_HOLD):
+            raise Refused(f"{number:x} is revoked already, for good, as {known}: that does not change")
         try:
             if take_back:
                 lists.restore(number)

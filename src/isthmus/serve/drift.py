@@ -14,6 +14,7 @@ from isthmus.control.roster import Roster
 from isthmus.control.running import Wants
 from isthmus.drift.seen import Seen, Wanted, read_seen
 from isthmus.drift.server import DriftService
+from isthmus.errors import EnvoyFailed
 from isthmus.model.offer import LOCAL_NODE
 from isthmus.proxy.envoy import AdminClient
 from isthmus.proxy.look import Look, look_at, unpack
@@ -33,7 +34,7 @@ class Looks:
             here = await look_at(AdminClient(self._folders.admin_socket(wanted.proxy)))
             return lambda: _seen(here, known)
         there = await self._nodes.look(wanted.machine, wanted.proxy, known)
-        return lambda: _seen(unpack(there, known), known)
+        return lambda: _seen_there(there, known)
 
 
 def drift_service(plane: ControlPlane, statuses: Statuses, folders: Folders, nodes: Nodes) -> DriftService:
@@ -51,6 +52,16 @@ def _seen(look: Look | None, known: str) -> Seen | None:
     if look is None or (digest := look.digest) == known:
         return None
     return read_seen(look.dump, look.state, look.options, look.listeners_stopped, look.loudest, digest)
+
+
+def _seen_there(packed: str, known: str) -> Seen | None:
+    """As :func:`_seen`. What another machine says may be anything, and must not end the service that watches it."""
+    try:
+        return _seen(unpack(packed, known), known)
+    except EnvoyFailed:
+        raise
+    except Exception as broken:
+        raise EnvoyFailed(f"what it says of itself cannot be read: {type(broken).__name__}") from None
 
 
 def drift_gauges(service: DriftService) -> Mapping[str, Mapping[tuple[str, ...], float]]:

@@ -27,6 +27,7 @@ from isthmus.latest import Latest
 from isthmus.state import StateDir
 
 LISTS = "ca/crl.pem"
+_CHANGING = frozenset((None, Reason.CERTIFICATE_HOLD))
 logger = logging.getLogger(__name__)
 
 
@@ -39,6 +40,8 @@ class Lists:
     """Those that have not ended."""
     complete: bool = True
     """Whether every such signer has a list."""
+    shared: bool = False
+    """Whether others sign below the same roots: of what they sign there is no list, and it would be refused."""
 
     @property
     def serials(self) -> frozenset[int]:
@@ -47,7 +50,8 @@ class Lists:
     @property
     def in_force(self) -> tuple[str, ...]:
         """What proxies verify their peers by, PEM; nothing: by no list."""
-        return tuple(one.pem for one in self.published) if self.revoked and self.complete else ()
+        goes = self.revoked and self.complete and not self.shared
+        return tuple(one.pem for one in self.published) if goes else ()
 
     def as_json(self) -> list[dict[str, Any]]:
         return [
@@ -71,20 +75,22 @@ class RevokedLists:
         self._state = state
         self._clock = clock
         self._signers: tuple[Signer, ...] = ()
+        self._shared = False
         self._told: tuple[str, ...] = ()
         revoked = read_revoked_certificates(state)
         self.latest = Latest(Lists(read_lists(state.read(LISTS) or b""), revoked))
 
-    def signed_by(self, signers: Iterable[Signer]) -> None:
-        """Of these something may live, the one that signs now first."""
+    def signed_by(self, signers: Iterable[Signer], *, shared: bool = False) -> None:
+        """Of these something may live, the one that signs now first. ``shared``: see :class:`Lists`."""
         self._signers = tuple({one.certificate: one for one in signers}.values())
+        self._shared = shared
         self.look()
 
     def revoke(self, found: Iterable[RevokedCertificate]) -> None:
         """Raises StateUnusable: nothing is changed."""
         new = self._unknown(found)
         if new:
-            self._set((*self.latest.value.revoked, *new))
+            self._set(self._with(new))
 
     def deny(self, held: Iterable[Certified]) -> None:
         """Revoke what evicted nodes hold: also where it cannot be written down, for the nodes' own book has it too."""
@@ -96,12 +102,20 @@ class RevokedLists:
             self.revoke(new)
         except StateUnusable as failed:
             logger.error("what evicted nodes hold is revoked, and not written down: %s", failed)
-            self._publish((*self.latest.value.revoked, *new))
+            self._publish(self._with(new))
             self._tell()
 
+    def reason(self, serial: int) -> Reason | None:
+        """Why a certificate is revoked; None: it is not."""
+        return next((one.reason for one in self.latest.value.revoked if one.serial == serial), None)
+
     def _unknown(self, found: Iterable[RevokedCertificate]) -> tuple[RevokedCertificate, ...]:
-        known = self.latest.value.serials
-        return tuple(one for one in found if one.serial not in known)
+        """What is held may become final; nothing else changes (RFC 5280, section 5.3.1)."""
+        return tuple(one for one in found if self.reason(one.serial) in _CHANGING - {one.reason})
+
+    def _with(self, new: tuple[RevokedCertificate, ...]) -> tuple[RevokedCertificate, ...]:
+        serials = {one.serial for one in new}
+        return (*(one for one in self.latest.value.revoked if one.serial not in serials), *new)
 
     def restore(self, serial: int) -> None:
         """Raises Refused: it is not revoked, or for good; StateUnusable: nothing is changed."""
@@ -128,7 +142,8 @@ class RevokedLists:
         if missing or len(revoked) < len(before.revoked) or any(one.is_due(now) for one in ours):
             self._publish(revoked)
         else:
-            self.latest.set(replace(before, complete=are_all_listed(self._signers, before.published)))
+            complete = are_all_listed(self._signers, before.published)
+            self.latest.set(replace(before, complete=complete, shared=self._shared))
         self._tell()
 
     def _set(self, revoked: tuple[RevokedCertificate, ...]) -> None:
@@ -153,7 +168,7 @@ class RevokedLists:
         lists = (*made, *left)
         with suppress(StateUnusable):
             self._state.write_private(LISTS, "".join(one.pem for one in lists).encode())
-        self.latest.set(Lists(lists, revoked, are_all_listed(self._signers, lists)))
+        self.latest.set(Lists(lists, revoked, are_all_listed(self._signers, lists), self._shared))
 
     def _tell(self) -> None:
         lists = self.latest.value

@@ -163,7 +163,7 @@ class _Services:
             self._trust.own_roots,
             counts=self._counts,
         )
-        self._trusting = TrustService(self._plane, self._statuses, _now)
+        self._trusting = TrustService(self._plane, self._statuses, Roster(self._plane, _now, self._nodes), _now)
         log = Logs(max_bytes=_HANDSHAKES_BYTES).file(self._folders.handshakes_log)
         self._revocation = Revocation(
             self._plane,

@@ -62,11 +62,13 @@ def _issuers(context: Context) -> frozenset[str]:
 def _issuers_at(context: Context, place: RoutePlace) -> frozenset[str]:
     """Of whom one http route takes a token: where a ClientAuthentication names some, of nobody else.
 
-    Where nothing is named, a request may come from a route that took another's token, and be chosen anew.
+    Where routes are chosen anew, a request may come from one that took another's token, with a key that is good here.
     """
+    if chosen_anew(context):
+        return context.aspect(_issuers)
     policies: tuple[ClientAuthentication, ...] = policies_at(context, "clients", place)
     named = frozenset(issuer for policy in policies for issuer in policy.token_issuers)
-    return named or (context.aspect(_issuers) if chosen_anew(context) else frozenset(_verified(context)))
+    return named or frozenset(_verified(context))
 
 
 def _verified(context: Context) -> Iterator[str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -78,6 +79,16 @@ async def test_a_token_of_nobodys_in_particular() -> None:
 async def test_a_key_and_a_token_are_one_too_many() -> None:
     found = await checker().check(asked(x_key=KEY.text, authorization="Bearer x"), NOW)
     assert found.outcome == Refused("credential-ambiguous", 400)
+
+
+async def test_what_another_route_took_before_this_one_was_chosen_comes_with_nobody() -> None:
+    """Its claims would be asked together with the key's consumer, or the certificate's."""
+    token = {"iss": "https://elsewhere", "groups": ["admins"]}
+    key = replace(asked(x_key=KEY.text), token=token)
+    assert (await checker().check(key, NOW)).outcome == Refused("credential-ambiguous", 400)
+    for accepted in (BOTH, OPTIONAL):
+        beside = replace(asked(CERTIFICATE, accepted=accepted), token=token)
+        assert (await checker().check(beside, NOW)).outcome == Refused("credential-missing", 401, "ApiKey")
 
 
 async def test_a_certificate_where_nothing_else_is_shown() -> None:

@@ -67,9 +67,13 @@ class Checker:
         self._owners = owners_of((key, one.certificates) for key, one in consumers.items())
 
     async def check(self, question: Question, now: datetime) -> Answer:
-        """Raises nothing: what cannot be found out is refused."""
+        """Raises nothing: what cannot be found out is refused.
+
+        A token that Envoy verified, and that is none of the route's, was another route's method, before this one was
+        chosen by its claims. What it says would stand beside whoever this is: nobody may bring it.
+        """
         keys, cleaned = find_keys(question)
-        if len(keys) > 1 or (keys and self._tokens.brings(question)):
+        if len(keys) > 1 or (keys and (question.token is not None or self._tokens.brings(question))):
             return Answer(_AMBIGUOUS)
         try:
             if keys:
@@ -78,6 +82,8 @@ class Checker:
                 outcome = await self._tokens.check(question, now)
         except CredentialsUnavailable:
             return Answer(UNAVAILABLE)
+        if outcome is None and question.token is not None:
+            return Answer(Refused("credential-missing", 401, challenge(question.accepted)))
         return self._known(self._by_connection(question) if outcome is None else outcome, cleaned)
 
     def _by_connection(self, question: Question) -> Outcome:
