@@ -6,6 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from isthmus.api import server
 from isthmus.api.client import ApiClient
@@ -40,6 +44,17 @@ async def test_not_ready_is_an_answer() -> None:
         ready, document = await client.ready()
         assert not ready
         assert document["not_in_sync"] == ["sidecar~shop~orders"]
+
+
+async def test_an_answer_that_is_broken_off() -> None:
+    """As that of a long question is when the control plane stops."""
+
+    async def broken(_: Request) -> Response:
+        return PlainTextResponse("Internal Server Error", 500)
+
+    async with serving(Starlette(routes=[Route("/v1/drift", broken)])) as path:
+        with pytest.raises(Unreachable, match="did not answer: it stops"):
+            await ApiClient(path).drift()
 
 
 async def test_a_plan_that_stays_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from isthmus.identity.authority import create_intermediate, create_root, private
 from isthmus.identity.enrolment import NotAssigned
 from isthmus.identity.given import Given
 from isthmus.identity.material import pem_of
+from isthmus.identity.retired import RETIRED
 from isthmus.identity.rotation import BUNDLE, Step
 from isthmus.identity.spiffe_id import SpiffeId
 from isthmus.keeping import Keeping
@@ -60,6 +61,11 @@ def self_signed() -> Given:
 
 
 class TestByItself:
+    def test_replaced_signers_that_cannot_be_read_are_said(self, mesh: Mesh, caplog: pytest.LogCaptureFixture) -> None:
+        mesh.state.write_private(RETIRED, b"garbage")
+        mesh.start()
+        assert "no new list of revoked certificates for signers that were replaced" in caplog.text
+
     def test_a_root_is_replaced_before_it_ends_and_forgotten_after(self, mesh: Mesh) -> None:
         first = mesh.keeper.latest.value.root
         ends = first.not_valid_after_utc

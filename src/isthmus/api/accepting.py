@@ -70,7 +70,7 @@ class Accepting:
                 # What waits already is had without waiting: nobody else would have a turn before the last of a flood.
                 await asyncio.sleep(0)
         finally:
-            for place in tuple(self._places):
+            for place in [one for one in self._places if one.transport is None]:
                 place.end()
 
     def _take(self, accepted: socket.socket, network: str) -> None:

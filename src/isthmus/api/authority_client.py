@@ -46,6 +46,8 @@ class AuthorityClient:
                 answer = http.request(method, f"/v1/ca{path}", json=body)
             except httpx.TransportError as error:
                 raise Unreachable(f"no control plane answers at {self._socket}") from error
+        if answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
+            raise Refused(f"the control plane at {self._socket} did not answer: it stops, or its log says why")
         found: dict[str, Any] = answer.json()
         if answer.status_code != httpx.codes.OK:
             raise Refused(found["error"])

@@ -38,9 +38,13 @@ class ApiClient:
     async def _get(self, path: str, **options: Any) -> httpx.Response:
         async with self._http() as http:
             try:
-                return await http.get(path, **options)
+                response = await http.get(path, **options)
             except httpx.TransportError as error:
                 raise self._unreachable() from error
+        if response.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
+            # So ends, too, a question that is asked while it stops.
+            raise Unreachable(f"the control plane at {self._socket} did not answer: it stops, or its log says why")
+        return response
 
     def _unreachable(self) -> Unreachable:
         why = "is `isthmus up` or `serve` running on this machine, with this --state?"

@@ -73,8 +73,11 @@ def _revoked(state: Path) -> Mapping[str, RevokedCertificate]:
 
 
 def _told(one: Description, revoked: Mapping[str, RevokedCertificate]) -> dict[str, str | None]:
-    entry = revoked.get(one.serial)
-    return {"revoked": entry.at.isoformat() if entry is not None else None}
+    return {"revoked": _since(revoked.get(one.serial))}
+
+
+def _since(entry: RevokedCertificate | None) -> str | None:
+    return entry.at.isoformat() if entry is not None else None
 
 
 def _lines(found: Description, revoked: Mapping[str, RevokedCertificate]) -> Sequence[str]:
@@ -121,7 +124,7 @@ def _of_server(host: str, port: int, sni: str | None) -> Sequence[x509.Certifica
 
 
 def _show_proxy(proxy: str, state: Path, output: Format) -> int:
-    """What an Envoy of this machine holds now, as its admin interface tells: names, serials and dates; and what is revoked."""
+    """What an Envoy of this machine holds now, as its admin interface tells, and what of it is revoked."""
     kept = StateDir.at(state)
     try:
         socket_file = Folders(kept.path, kept.runtime).admin_socket(proxy)
@@ -141,7 +144,7 @@ def _show_proxy(proxy: str, state: Path, output: Format) -> int:
             "serial": one.serial_number,
             "names": [name.uri or name.dns or name.ip_address for name in one.subject_alt_names],
             "not_after": one.expiration_time.ToJsonString(),
-            "revoked": entry.at.isoformat() if (entry := revoked.get(one.serial_number.lstrip("0"))) is not None else None,
+            "revoked": _since(revoked.get(one.serial_number.lstrip("0"))),
         }
         for certificate in held.certificates
         for store, ones in (("certificate", certificate.cert_chain), ("roots", certificate.ca_cert))

@@ -138,8 +138,10 @@ class AuthorityKeeper:
     def _sign_lists(self, authority: Authority) -> None:
         signing = [one for one in (authority, self.latest.value) if one.chain]
         signers = [Signer(one.chain[0], one.signing_key, one.chain[0].not_valid_after_utc) for one in signing]
-        with suppress(StateUnusable):
+        try:
             signers += retired_signers(self._state, self._clock())
+        except StateUnusable as unusable:
+            logger.error("no new list of revoked certificates for signers that were replaced: %s", unusable)
         signers += (one for one in self._former if one.until > self._clock())
         self.lists.signed_by(signers, shared=self._shared)
 
