@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from contextlib import suppress
+from typing import Annotated, Any, Protocol
 
 import typer
 
@@ -13,12 +14,18 @@ from isthmus.api.client import ApiClient
 from isthmus.cli.exit import EXIT_USER
 from isthmus.cli.option import DEFAULT_STATE, Format, Output, State
 from isthmus.cli.report import print_json
+from isthmus.errors import Unreachable
 from isthmus.model.offer import LOCAL_NODE
 from isthmus.state import StateDir
 
 _EVERY_SECONDS = 5.0
 
 Difference = dict[str, str]
+
+
+class Watched(Protocol):
+    async def drift(self) -> list[Difference]:
+        """As :meth:`ApiClient.drift`."""
 
 
 def drift(
@@ -41,7 +48,7 @@ def drift(
     if not live:
         raise typer.BadParameter("say what to compare: --live, the running Envoys", param_hint="--live")
     client = ApiClient(StateDir.at(state).api_socket)
-    return asyncio.run(_watch(client, output) if watch else _once(client, output))
+    return asyncio.run(watch_drift(client, output) if watch else _once(client, output))
 
 
 async def _once(client: ApiClient, output: Format) -> int:
@@ -57,19 +64,36 @@ async def _once(client: ApiClient, output: Format) -> int:
     return EXIT_USER if found else 0
 
 
-async def _watch(client: ApiClient, output: Format) -> int:
+async def watch_drift(client: Watched, output: Format, every: float = _EVERY_SECONDS) -> int:
     """Until it is interrupted. In JSON, one object a line: ``event`` is ``found`` or ``mended``."""
-    before: list[Difference] = []
+    before = await client.drift()
+    _tell(before, [], output)
     while True:
-        now = await client.drift()
-        for event, some in (("found", _without(now, before)), ("mended", _without(before, now))):
-            if output is Format.JSON:
-                for one in some:
-                    typer.echo(json.dumps({"event": event, **one}))
-            else:
-                _print_lines(f"{event}: ", some)
+        await asyncio.sleep(every)
+        try:
+            now = await client.drift()
+        except Unreachable as gone:
+            # It is watched over a restart, which has nothing else to tell than that.
+            typer.echo(f"{gone}; watching goes on when one does", err=True)
+            now = await _when_it_answers(client, every)
+        _tell(now, before, output)
         before = now
-        await asyncio.sleep(_EVERY_SECONDS)
+
+
+async def _when_it_answers(client: Watched, every: float) -> list[Difference]:
+    while True:
+        await asyncio.sleep(every)
+        with suppress(Unreachable):
+            return await client.drift()
+
+
+def _tell(now: list[Difference], before: list[Difference], output: Format) -> None:
+    for event, some in (("found", _without(now, before)), ("mended", _without(before, now))):
+        if output is Format.JSON:
+            for one in some:
+                typer.echo(json.dumps({"event": event, **one}))
+        else:
+            _print_lines(f"{event}: ", some)
 
 
 def not_compared(proxies: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from isthmus.identity.authority import MAX_TTL, SigningKey, signature_hash
 from isthmus.identity.revoked import Reason, RevokedCertificate
@@ -108,7 +109,7 @@ def _described(made: x509.CertificateRevocationList) -> RevocationList:
         raise ValueError("no nextUpdate")
     return RevocationList(
         pem=made.public_bytes(Encoding.PEM).decode("ascii"),
-        issuer=made.issuer.rfc4514_string(),
+        issuer=made.issuer.rfc4514_string({NameOID.SERIAL_NUMBER: "serialNumber"}),
         number=made.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number,
         this_update=made.last_update_utc,
         next_update=made.next_update_utc,

@@ -117,6 +117,9 @@ class AuthorityRequests:
             raise Refused(f"{number:x} is an authority's: rotate it instead (isthmus ca rotate)")
         known = lists.reason(number)
         if not take_back and known not in (None, why, Reason.CERTIFICATE_HOLD):
+            if why is Reason.UNSPECIFIED:
+                # Asked once more, without a word of why: it is revoked.
+                return
             raise Refused(f"{number:x} is revoked already, for good, as {known}: that does not change")
         try:
             if take_back:
