@@ -30,6 +30,14 @@ class Place:
         return f"{self.target.key} for {self.route.table}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """``identities``: of the policies as objects, for of ten thousand each asks whether it is among them."""
+
+    policies: tuple[Any, ...]
+    identities: frozenset[int]
+
+
 class Places:
     """Those of one mesh. ``targets``: what there is that policies may hold at."""
 
@@ -37,8 +45,9 @@ class Places:
         self.targets = targets(mesh)
         self._mesh = mesh
         self._tables = {table_key(table): table for table in mesh.routes}
-        self._held: dict[tuple[str, str, bool], tuple[Any, ...]] = {}
+        self._held: dict[tuple[str, str, bool], _Held] = {}
         """What holds wherever no route is named: of many policies, each target asks once."""
+        self._held_by_name: dict[tuple[str, RoutePlace], _Held] = {}
 
     def concerned(self, attachment: Attachment) -> tuple[Target, ...]:
         """What the policy is about, be it one route of it."""
@@ -59,7 +68,7 @@ class Places:
         """Where a policy of a kind (of ATTACHED) holds requests."""
         for target in self.concerned(policy.attachment):
             for place in self._in_question(policy.attachment, target):
-                if any(one is policy for one in self.holding(kind, place)):
+                if self._holds(kind, policy, place):
                     yield place
 
     def of_connections(self, kind: str, policy: Attached) -> Iterator[Place]:
@@ -67,26 +76,36 @@ class Places:
         for target in self.targets:
             for gateway, table, server in _bound(target, self._mesh.l4_routes):
                 place = Place(target, RoutePlace(gateway.key, server.port_name, table_key(table)))
-                if not server.is_http and any(one is policy for one in self.holding(kind, place)):
+                if not server.is_http and self._holds(kind, policy, place):
                     yield place
 
     def holding(self, kind: str, place: Place) -> tuple[Any, ...]:
         """The policies of a kind that hold at a place: the most specific."""
-        named = self._named(kind, place.route) if place.route is not None else ()
-        if named:
-            return most_specific(named, (), {}, place.route)
+        return self._holding(kind, place).policies
+
+    def _holds(self, kind: str, policy: Attached, place: Place) -> bool:
+        return id(policy) in self._holding(kind, place).identities
+
+    def _holding(self, kind: str, place: Place) -> _Held:
+        named = self._named(kind, place.route) if place.route is not None else None
+        if named is not None and named.policies:
+            return named
         target = place.target
         key = (kind, target.key, target.gateway)
         if key not in self._held:
             candidates = self._mesh.attached_in(kind, target.namespaces)
-            self._held[key] = most_specific(candidates, target.namespaces, target.labels)
+            self._held[key] = _held(most_specific(candidates, target.namespaces, target.labels))
         return self._held[key]
 
-    def _named(self, kind: str, place: RoutePlace) -> tuple[Any, ...]:
-        candidates = [*self._mesh.targeting(kind, TargetKind.GATEWAY, place.gateway)]
-        if place.table is not None:
-            candidates += self._mesh.targeting(kind, TargetKind.VIRTUAL_SERVICE, place.table)
-        return tuple(one for one in distinct(candidates) if one.attachment.at_route(place) is not None)
+    def _named(self, kind: str, place: RoutePlace) -> _Held:
+        """What holds by naming the route, or what it is part of; nothing if no policy does."""
+        if (kind, place) not in self._held_by_name:
+            candidates = [*self._mesh.targeting(kind, TargetKind.GATEWAY, place.gateway)]
+            if place.table is not None:
+                candidates += self._mesh.targeting(kind, TargetKind.VIRTUAL_SERVICE, place.table)
+            named = tuple(one for one in distinct(candidates) if one.attachment.at_route(place) is not None)
+            self._held_by_name[kind, place] = _held(most_specific(named, (), {}, place) if named else ())
+        return self._held_by_name[kind, place]
 
     def _in_question(self, attachment: Attachment, target: Target) -> Iterator[Place]:
         if not target.gateway:
@@ -105,6 +124,10 @@ class Places:
             return self._mesh.routes
         keys = dict.fromkeys(one.key for one in attachment.targets)
         return tuple(self._tables[key] for key in keys if key in self._tables)
+
+
+def _held(policies: tuple[Any, ...]) -> _Held:
+    return _Held(policies, frozenset(map(id, policies)))
 
 
 def table_key(table: RouteTable | L4Table) -> str:

@@ -112,7 +112,7 @@ def _rbac(config: Access, part: _Part) -> Any:
     return _message(config.rules, config.introspection, part)
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=65536)
 def _message(rules: tuple[AccessRule, ...], introspection: bool, part: _Part) -> Any:
     """The configuration of the filter that asks some rules; shared, for most of many leaves stay as they were."""
     return _enforced(rules, introspection) if part is _Part.RULES else _explaining(rules, introspection)
