@@ -287,7 +287,7 @@ def test_keepalive(up: Up, front: Caller, case: dict[str, Case], servers: Server
     def options(*, ruled: bool) -> tuple[int, ...]:
         answer = front.get(case["keepalive"].url(level, ruled=ruled)).json()
         saw = next(one for one in reversed(servers.plain.seen) if one.connection == answer["connection"])
-        return keepalive_of(saw.peer)
+        return keepalive_of(saw.peer, servers.plain.port)
 
     assert options(ruled=True) == (1, 7, 123, 45)
     assert options(ruled=False)[0] == 0
@@ -296,9 +296,9 @@ def test_keepalive(up: Up, front: Caller, case: dict[str, Case], servers: Server
 _PIDFD_OPEN, _PIDFD_GETFD = 434, 438
 
 
-def keepalive_of(port: int) -> tuple[int, ...]:
-    """SO_KEEPALIVE, TCP_KEEPCNT, TCP_KEEPIDLE and TCP_KEEPINTVL of another process's socket with this local port."""
-    pid, number = owner_of(port)
+def keepalive_of(port: int, to: int) -> tuple[int, ...]:
+    """SO_KEEPALIVE, TCP_KEEPCNT, TCP_KEEPIDLE and TCP_KEEPINTVL of another process's socket."""
+    pid, number = owner_of(port, to)
     libc = __import__("ctypes").CDLL(None, use_errno=True)
     process = libc.syscall(_PIDFD_OPEN, pid, 0)
     descriptor = libc.syscall(_PIDFD_GETFD, process, number, 0)
@@ -313,11 +313,14 @@ def keepalive_of(port: int) -> tuple[int, ...]:
 _KEEPALIVE = (socket.TCP_KEEPCNT, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL)
 
 
-def owner_of(port: int) -> tuple[int, int]:
-    """The process and descriptor of the client's end of a connection from ``port`` of this machine."""
-    here = f"{struct.unpack('=I', socket.inet_aton('127.0.0.1'))[0]:08X}:{port:04X}"
+def owner_of(port: int, to: int) -> tuple[int, int]:
+    """The process and descriptor of the client's end of a connection from ``port`` of this machine ``to`` another.
+
+    A port may have connections to several places, of several processes.
+    """
+    here, there = (f"{struct.unpack('=I', socket.inet_aton('127.0.0.1'))[0]:08X}:{one:04X}" for one in (port, to))
     lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
-    inode = next(line[9] for line in lines if line[1] == here and line[9] != "0")
+    inode = next(line[9] for line in lines if line[1:3] == [here, there] and line[9] != "0")
     # Not Path.glob: processes end while they are looked at.
     for link in map(Path, glob("/proc/[0-9]*/fd/*")):
         try:
