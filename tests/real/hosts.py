@@ -17,6 +17,25 @@ from typing import Any
 
 import pytest
 
+EDGE = """\
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: shop}
+spec:
+  selector: {app: edge}
+  servers:
+    - port: {number: 8080, name: http, protocol: HTTP}
+      hosts: ["*"]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web, namespace: shop}
+spec:
+  hosts: ["*"]
+  gateways: [edge]
+"""
+"""The gateway of a machine's own, and the VirtualService of its routes, which follow as ``http:``."""
+
 ISTHMUS = (sys.executable, "-m", "isthmus")
 _END_SECONDS = 60.0
 

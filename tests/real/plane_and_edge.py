@@ -9,31 +9,19 @@ import httpx
 from isthmus.api.client import ApiClient
 from isthmus.errors import IsthmusError
 from isthmus.state import StateDir
-from tests.real.hosts import Host, Program
+from tests.real.hosts import EDGE, Host, Program
 from tests.real.up import eventually
 
 PORT = 15012
-_EDGE = """\
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge, namespace: shop}
-spec:
-  selector: {app: edge}
-  servers:
-    - port: {number: 8080, name: http, protocol: HTTP}
-      hosts: ["*"]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: web, namespace: shop}
-spec:
-  hosts: ["*"]
-  gateways: [edge]
+_EDGE = (
+    EDGE
+    + """\
   http:
     - name: all
       directResponse: {status: 200, body: {string: let in}}
 ---
 """
+)
 
 
 class PlaneAndEdge:

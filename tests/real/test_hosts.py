@@ -20,7 +20,7 @@ from isthmus.api.client import ApiClient
 from isthmus.errors import IsthmusError
 from isthmus.state import StateDir
 from tests.real.backend import header
-from tests.real.hosts import Host, Program, lan
+from tests.real.hosts import EDGE, Host, Program, lan
 from tests.real.load import Load
 from tests.real.up import eventually
 
@@ -30,22 +30,9 @@ SVID_TTL = 100
 """Seconds: renewed at half, so 45 are left at least when the control plane goes, and it needs some to come back."""
 AWAY = 20.0
 """To SVID_TTL as an hour to the three that certificates live under `serve --listen`."""
-MESH = """\
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge, namespace: shop}
-spec:
-  selector: {app: edge}
-  servers:
-    - port: {number: 8080, name: http, protocol: HTTP}
-      hosts: ["*"]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: web, namespace: shop}
-spec:
-  hosts: ["*"]
-  gateways: [edge]
+MESH = (
+    EDGE
+    + """\
   http:
     - match: [{uri: {prefix: /billing}}]
       route: [{destination: {host: billing, port: {number: 80}}}]
@@ -66,6 +53,7 @@ kind: PeerAuthentication
 metadata: {name: strict, namespace: istio-system}
 spec: {mtls: {mode: STRICT}}
 """
+)
 
 
 class Mesh:

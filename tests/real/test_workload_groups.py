@@ -23,26 +23,13 @@ from isthmus.errors import IsthmusError
 from isthmus.state import StateDir
 from tests.real.backend import Backend, Reply, header
 from tests.real.fields import enforces
-from tests.real.hosts import Host
+from tests.real.hosts import EDGE, Host
 from tests.real.pki import Authority
 from tests.real.up import eventually, free_port
 
-MESH = """\
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge, namespace: shop}
-spec:
-  selector: {app: edge}
-  servers:
-    - port: {number: 8080, name: http, protocol: HTTP}
-      hosts: ["*"]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: web, namespace: shop}
-spec:
-  hosts: ["*"]
-  gateways: [edge]
+MESH = (
+    EDGE
+    + """\
   http: [{route: [{destination: {host: orders, port: {number: 80}}}]}]
 ---
 apiVersion: v1
@@ -55,6 +42,7 @@ kind: PeerAuthentication
 metadata: {name: strict, namespace: istio-system}
 spec: {mtls: {mode: STRICT}}
 """
+)
 """Both groups' machines are members of the one service."""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
-from isthmus.envoy_api.packages import core_v3, matcher_v3, rbac_config_v3, set_filter_state_common_v3
+from isthmus.envoy_api.packages import matcher_v3, rbac_config_v3
 
 CERTIFICATE_STATE = "isthmus.peer_certificate"
 """The key of the filter state that holds the peer's certificate, PEM in URL encoding; absent without one."""
@@ -28,18 +28,6 @@ _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _ESCAPED = {"+": "%2B", "/": "%2F"}
 _ANY_CHARACTER = r"(\w|%2.)"
 _LINE_END = "(%0A)?"
-
-
-def certificate_value() -> Any:
-    """The FilterStateValue that keeps the certificate at the handshake."""
-    return set_filter_state_common_v3.FilterStateValue(
-        object_key=CERTIFICATE_STATE,
-        factory_key="envoy.string",
-        format_string=core_v3.SubstitutionFormatString(
-            text_format_source=core_v3.DataSource(inline_string="%DOWNSTREAM_PEER_CERT%"), omit_empty_values=True
-        ),
-        skip_if_empty=True,
-    )
 
 
 def build_ca_policy() -> Any:

@@ -18,7 +18,7 @@ from isthmus.envoy_api.packages import (
     tcp_proxy_v3,
     tls_inspector_v3,
 )
-from isthmus.filters.ca_peer import certificate_value
+from isthmus.filters.ca_peer import CERTIFICATE_STATE
 from isthmus.filters.peer import HANDSHAKE_STATE, PEER_STATE, SERIAL_STATE, build_ambiguous_peer_guard
 from isthmus.model.gateway import ServerTls
 from isthmus.model.traffic_policy import TrafficPolicy
@@ -191,14 +191,7 @@ def peer_filters(revoked: Set[int] = frozenset()) -> tuple[Any, ...]:
     All URI SANs stand in one comma-joined value, so a certificate with two equals no single identity; Envoy's own
     RBAC principals would match any of them. Without ``skip_if_empty`` a plaintext peer would be called ``-``.
     """
-    value = set_filter_state_common_v3.FilterStateValue(
-        object_key=PEER_STATE,
-        factory_key="envoy.string",
-        format_string=core_v3.SubstitutionFormatString(
-            text_format_source=core_v3.DataSource(inline_string="%DOWNSTREAM_PEER_URI_SAN%"), omit_empty_values=True
-        ),
-        skip_if_empty=True,
-    )
+    kept = [_said(PEER_STATE, "%DOWNSTREAM_PEER_URI_SAN%"), _said(CERTIFICATE_STATE, "%DOWNSTREAM_PEER_CERT%")]
     took = set_filter_state_common_v3.FilterStateValue(
         object_key=HANDSHAKE_STATE,
         factory_key="envoy.string",
@@ -207,9 +200,9 @@ def peer_filters(revoked: Set[int] = frozenset()) -> tuple[Any, ...]:
             text_format_source=core_v3.DataSource(inline_string="%DURATION%")
         ),
     )
-    config = network_set_filter_state_v3.Config(on_downstream_tls_handshake=[value, certificate_value(), took])
+    config = network_set_filter_state_v3.Config(on_downstream_tls_handshake=[*kept, took])
     if revoked:
-        config.on_downstream_tls_handshake.append(_serial_value())
+        config.on_downstream_tls_handshake.append(_said(SERIAL_STATE, "%DOWNSTREAM_PEER_SERIAL%"))
     keep = listener_v3.Filter(name="envoy.filters.network.set_filter_state", typed_config=any_of(config))
     return keep, build_ambiguous_peer_guard(revoked)
 
@@ -219,12 +212,13 @@ def revoked_clients(tls: ServerTls, world: World) -> frozenset[int]:
     return world.revoked_certificates if tls.mode.asks else frozenset()
 
 
-def _serial_value() -> Any:
+def _said(key: str, of_peer: str) -> Any:
+    """The FilterStateValue that keeps what the handshake says of the peer; of one that says nothing, nothing."""
     return set_filter_state_common_v3.FilterStateValue(
-        object_key=SERIAL_STATE,
+        object_key=key,
         factory_key="envoy.string",
         format_string=core_v3.SubstitutionFormatString(
-            text_format_source=core_v3.DataSource(inline_string="%DOWNSTREAM_PEER_SERIAL%"), omit_empty_values=True
+            text_format_source=core_v3.DataSource(inline_string=of_peer), omit_empty_values=True
         ),
         skip_if_empty=True,
     )
